@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Cache<K, V, Policy>: a concurrent in-process cache, bounded by count or weight, with per-entry
+// time to live and one load per key. The one header that most users need.
+
+#ifndef LARDER_CACHE_H_
+#define LARDER_CACHE_H_
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <new>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "larder/handle.h"
+#include "larder/internal/core.h"
+#include "larder/internal/core_load.h"
+#include "larder/internal/core_read.h"
+#include "larder/internal/core_removal.h"
+#include "larder/internal/core_walk.h"
+#include "larder/internal/core_write.h"
+#include "larder/internal/hash.h"
+#include "larder/loader.h"
+#include "larder/options.h"
+#include "larder/policy.h"
+#include "larder/removal_cause.h"
+#include "larder/stats.h"
+
+namespace larder {
+
+// A map from K to V that keeps the most useful entries within its capacity.
+//
+//   larder::Cache<std::string, User>::Options options;
+//   options.capacity = 100'000;
+//   options.ttl = absl::Minutes(5);
+//   auto users = larder::Cache<std::string, User>::Create(options).value();
+//   absl::StatusOr<User> user = users->GetOrLoad(id, [&](const std::string& key) {
+//     return database.FindUser(key);  // once, however many threads ask for it
+//   });
+//
+// K and V are objects, movable; V copyable for Get, Compute and GetOrLoad, K copyable for Compute
+// and GetOrLoad. Hash and Eq: default-constructible, callable from many threads; where both name a
+// type is_transparent, lookups take anything they accept (by default a std::string_view finds a
+// std::string, without an allocation).
+//
+// Thread safety: all methods but the destructor from any thread. Per key, operations are
+// linearizable: a lookup that begins after a Put or Erase of the key returned never sees an older
+// state. Entries may leave at any time by eviction or expiry.
+//
+// Lookups take no lock. Changes lock one stripe for well under a microsecond; O(1) amortised.
+// Callbacks (loaders, listeners, weighers, hashes) and destructors of keys and values run under no
+// lock; they may call the cache, except from Visit. Comparisons and moves may run under a stripe's
+// lock and must not. What a callback or a copy throws reaches the caller, and leaves nothing
+// locked, leaked or half stored.
+//
+// Removed values are destroyed once no lookup can be looking at them: soon after their removal, by
+// whichever thread next removes something; at the latest by RunMaintenance or the destructor.
+template <class K, class V, EvictionPolicy Policy = Lru, class Hash = internal::DefaultHash<K>,
+          class Eq = internal::DefaultEq<K>>
+class Cache {
+ public:
+  using Handle = larder::Handle<K, V>;
+
+  struct Options : CacheOptions {
+    // What an entry weighs, where PutOptions::weight doesn't say. Empty: 1.
+    std::function<uint64_t(const K&, const V&)> weigher;
+    // Told of each removed entry, once, after it left; on the thread that removed it. Not called
+    // for what the destructor finds. What it throws reaches the caller of the operation, which is
+    // done.
+    std::function<void(const K&, const V&, RemovalCause)> on_removal;
+  };
+
+  // InvalidArgument names the option and its value; ResourceExhausted where memory or threads are
+  // out.
+  static absl::StatusOr<std::unique_ptr<Cache>> Create(Options options) {
+    if (absl::Status status = options.Validate(); !status.ok()) return status;
+    auto core = Core::Create(options, std::move(options.weigher), std::move(options.on_removal));
+    if (!core.ok()) return core.status();
+    std::unique_ptr<Cache> cache(new (std::nothrow) Cache(*std::move(core)));
+    if (cache == nullptr) return absl::ResourceExhaustedError("no memory for a cache");
+    return cache;
+  }
+
+  // No other call may be running. Values still pinned by handles live on until those are dropped.
+  ~Cache() = default;
+  Cache(const Cache&) = delete;
+  Cache& operator=(const Cache&) = delete;
+
+  // --- Lookups. Lock-free; O(1). Each counts as a hit or a miss, and a hit as an access for
+  // recency and idle_ttl, unless said otherwise.
+
+  // A copy of the value, if there is one that hasn't expired.
+  template <class Q = K>
+  std::optional<V> Get(const Q& key) requires std::copy_constructible<V> {
+    return core_->Get(Lookup(key));
+  }
+
+  // A reference to the value without copying it, which keeps it alive also past its removal and
+  // ~Cache; empty where there is none.
+  template <class Q = K>
+  Handle Pin(const Q& key) {
+    return core_->Pin(Lookup(key));
+  }
+
+  // Calls f(const V&) in place, if there is a value. Returns whether there was. `f` should be
+  // short, since no removed value is destroyed meanwhile, and must not call this cache (checked in
+  // debug builds).
+  template <class Q = K, std::invocable<const V&> F>
+  bool Visit(const Q& key, F&& f) {
+    return core_->Visit(Lookup(key), f);
+  }
+
+  // Whether there is a value that hasn't expired. Changes nothing: not recency, not statistics.
+  template <class Q = K>
+  bool Contains(const Q& key) {
+    return core_->Contains(Lookup(key));
+  }
+
+  // --- Changes.
+
+  // Stores `value` in place of whatever `key` had. InvalidArgument for a ttl that isn't positive;
+  // ResourceExhausted for an entry heavier than the whole cache, or where memory is out. On error
+  // nothing has changed.
+  absl::Status Put(K key, V value, PutOptions options = {}) {
+    return core_->Put(std::move(key), std::move(value), options);
+  }
+
+  // Stores `value` if `key` has none. Returns whether it did; false also where Put would have
+  // failed.
+  bool PutIfAbsent(K key, V value, PutOptions options = {}) {
+    return core_->PutIfAbsent(std::move(key), std::move(value), options);
+  }
+
+  // Replaces what `key` has by f(what it has), atomically. `f`: std::optional<V> ->
+  // std::optional<V>; nullopt stands for no entry, before and after. Where another writer of the
+  // key gets in between, f is called again with what that wrote; it should have no effects but its
+  // result. Errors as Put.
+  template <class F>
+  requires std::is_invocable_r_v<std::optional<V>, F&, std::optional<V>> absl::Status Compute(
+      K key, F&& f, PutOptions options = {}) {
+    return core_->Compute(std::move(key), f, options);
+  }
+
+  // Removes the entry. Returns whether there was one that hadn't expired. A load of the key that is
+  // in progress won't be stored.
+  template <class Q = K>
+  bool Erase(const Q& key) {
+    return core_->Erase(Lookup(key));
+  }
+
+  // Removes each entry for which pred(const K&, const V&) is true; returns how many. Entries that
+  // are put meanwhile may be missed. No load that is in progress will be stored. O(entries).
+  template <std::predicate<const K&, const V&> Pred>
+  size_t EraseIf(Pred&& pred) {
+    return core_->EraseIf(pred);
+  }
+
+  // Removes every entry. No load that is in progress will be stored. O(entries).
+  void Clear() { core_->Clear(); }
+
+  // --- Loading.
+
+  // The value; if there is none, the one that `loader` (see loader.h) returns, which is stored.
+  // However many threads ask for a key, one runs its loader and the others wait and share the
+  // outcome, error included. While it runs no lock is held. A load whose key was put, erased or
+  // cleared after it started isn't stored; its value still goes to those who had asked by then, and
+  // who asks later waits for a new one.
+  //
+  // Returns the loader's error; FailedPrecondition where a loader asks for the key that it is
+  // loading, itself or through other keys, caches and threads that wait for each other;
+  // InvalidArgument for a ttl that isn't positive. What the loader throws reaches its own caller;
+  // those who wait get an Internal error.
+  template <class Q = K, LoaderFor<K, V> Loader>
+  absl::StatusOr<V> GetOrLoad(const Q& key, Loader&& loader, LoadOptions options = {}) requires
+      std::copy_constructible<V> && std::copy_constructible<K> {
+    return core_->GetOrLoad(Lookup(key), loader, options);
+  }
+
+  // --- The cache as a whole.
+
+  // Entries held, expired ones that aren't reclaimed yet included.
+  size_t size() const { return core_->size(); }
+  // Their total weight: at most capacity() once a Put has returned and no other is running; with n
+  // running, at most n entries more.
+  uint64_t weight() const { return core_->weight(); }
+  uint64_t capacity() const { return core_->capacity(); }
+
+  // Changes the capacity, and evicts at once what is over it. InvalidArgument for 0.
+  absl::Status SetCapacity(uint64_t capacity) { return core_->SetCapacity(capacity); }
+
+  CacheStats Stats() const { return core_->Stats(); }
+
+  // Calls f(const K&, const V&) for entries that haven't expired. Weakly consistent: sees each
+  // entry that is there throughout, once; may or may not see others. `f` may call the cache; no
+  // removed value is destroyed meanwhile.
+  template <std::invocable<const K&, const V&> F>
+  void ForEach(F&& f) {
+    core_->ForEach(f);
+  }
+
+  // Reclaims expired entries and destroys removed values, working on about `budget` of them;
+  // returns how many it worked on. 0: there is nothing to do now. Writers and the background
+  // thread, if there is one, do the same.
+  size_t RunMaintenance(size_t budget) { return core_->RunMaintenance(budget); }
+
+  // Looks for contradictions in the cache's inner state; Internal says what is wrong. For tests:
+  // slow, and no other call may be running.
+  absl::Status CheckInvariants() { return core_->CheckInvariants(); }
+
+ private:
+  using Core = internal::Core<K, V, Policy, Hash, Eq>;
+
+  explicit Cache(typename Core::Pointer core) : core_(std::move(core)) {}
+
+  // Keys that hash and equality can't take as they are become a K.
+  template <class Q>
+  static decltype(auto) Lookup(const Q& key) {
+    if constexpr (std::is_same_v<Q, K> || requires {
+                    typename Hash::is_transparent;
+                    typename Eq::is_transparent;
+                  }) {
+      return (key);
+    } else {
+      static_assert(std::convertible_to<const Q&, K>, "a key is looked up by a K");
+      K converted = key;
+      return converted;
+    }
+  }
+
+  const typename Core::Pointer core_;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_CACHE_H_

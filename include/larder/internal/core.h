@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Core: the engine behind Cache, one class in several files: its state and lifecycle here, lookups
+// in core_read.h, changes in core_write.h, how entries leave in core_removal.h, loads in
+// core_load.h, walks over all entries in core_walk.h.
+
+#ifndef LARDER_INTERNAL_CORE_H_
+#define LARDER_INTERNAL_CORE_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <new>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "larder/clock.h"
+#include "larder/handle.h"
+#include "larder/internal/epoch.h"
+#include "larder/internal/first_exception.h"
+#include "larder/internal/flight.h"
+#include "larder/internal/hash.h"
+#include "larder/internal/limbo.h"
+#include "larder/internal/maintenance_thread.h"
+#include "larder/internal/nanos.h"
+#include "larder/internal/node.h"
+#include "larder/internal/node_owner.h"
+#include "larder/internal/process_clock.h"
+#include "larder/internal/sizing.h"
+#include "larder/internal/slab.h"
+#include "larder/internal/stats_counters.h"
+#include "larder/internal/stripe.h"
+#include "larder/internal/thread_record.h"
+#include "larder/loader.h"
+#include "larder/options.h"
+#include "larder/removal_cause.h"
+#include "larder/stats.h"
+
+namespace larder::internal {
+
+// Everything of a cache but its public face. Lives until the cache is closed and the last handle to
+// an entry of it is dropped.
+//
+// A lookup is lock-free: an EpochGuard, the stripe's table, one bucket, one node. A change locks
+// the stripe, builds the new node, publishes it with one store, and hands removed nodes out of the
+// lock: there the removal listener sees them, then they go to the stripe's limbo until no reader
+// can hold them, and are destroyed. No user code runs under a lock but the comparison and the move
+// of keys and the move of values.
+template <class K, class V, class Policy, class Hash, class Eq>
+class Core final : public NodeOwner {
+ public:
+  using Weigher = std::function<uint64_t(const K&, const V&)>;
+  using RemovalListener = std::function<void(const K&, const V&, RemovalCause)>;
+
+  // The cache's end: frees all entries but those pinned. No other call may run or follow.
+  void Close();
+  struct Closer {
+    void operator()(Core* core) const { core->Close(); }
+  };
+  using Pointer = std::unique_ptr<Core, Closer>;
+
+  // Options must be valid. ResourceExhausted where memory or threads are out.
+  static absl::StatusOr<Pointer> Create(const CacheOptions& options, Weigher weigher,
+                                        RemovalListener on_removal);
+
+  // --- core_read.h. See Cache for what these mean.
+  template <class Q, class F>
+  bool Read(const Q& key, F&& f);  // f(NodeIndex, Node&), inside a guard
+  template <class Q>
+  std::optional<V> Get(const Q& key);
+  template <class Q>
+  Handle<K, V> Pin(const Q& key);
+  template <class Q, class F>
+  bool Visit(const Q& key, F&& f);
+  template <class Q>
+  bool Contains(const Q& key);
+
+  // --- core_write.h
+  absl::Status Put(K&& key, V&& value, const PutOptions& options);
+  bool PutIfAbsent(K&& key, V&& value, const PutOptions& options);
+  template <class F>
+  absl::Status Compute(K&& key, F&& f, const PutOptions& options);
+  template <class Q>
+  bool Erase(const Q& key);
+
+  // --- core_removal.h
+  absl::Status SetCapacity(uint64_t capacity);
+
+  // --- core_load.h
+  template <class Q, class Loader>
+  absl::StatusOr<V> GetOrLoad(const Q& key, Loader&& loader, const LoadOptions& options);
+
+  // --- core_walk.h
+  template <class F>
+  void ForEach(F&& f);
+  template <class Pred>
+  size_t EraseIf(Pred&& pred);
+  void Clear();
+  size_t RunMaintenance(size_t budget);
+  absl::Status CheckInvariants();
+
+  size_t size() const;
+  uint64_t weight() const { return weight_.load(std::memory_order_relaxed); }
+  uint64_t capacity() const { return capacity_.load(std::memory_order_relaxed); }
+  CacheStats Stats() const;
+
+ private:
+  using NodeT = Node<K, V>;
+  using PolicyT = typename Policy::Implementation;
+  struct Flight;
+  using StripeT = Stripe<PolicyT, Flight>;
+  static_assert(alignof(NodeT) <= 64,
+                "keys and values aligned to more than a line aren't supported");
+
+  // When an entry ends, in ns on the cache's clock; see NodeExtra.
+  struct Lifetime {
+    int64_t deadline = kNever;
+    int64_t hard_deadline = kNever;
+    int64_t idle_ttl = kNever;
+  };
+
+  // What is known of an entry before it is stored.
+  struct NewEntry {
+    HashBits hash;
+    uint64_t weight;
+    Lifetime lifetime;
+    bool outdates_flight = true;  // a load in progress for the key must not be stored over it
+    bool needs_live_old = false;  // what it replaces, if anything, must not have expired by then
+  };
+
+  // The nodes that one operation removes from one stripe. Made before the lock is taken, so that it
+  // goes after the lock was released, whatever is thrown in between.
+  class Removals;
+
+  // Keeps an entry that hasn't expired from doing so, until it is replaced or this goes.
+  class DeadlineHold;
+
+  Core(const CacheOptions& options, const Sizing& sizing, Weigher weigher,
+       RemovalListener on_removal);
+  ~Core() override;
+  void StartMaintenance(absl::Duration interval);
+
+  StripeT& StripeOf(HashBits hash) { return stripes_[hash.Stripe(sizing_.stripes_log2)]; }
+  size_t stripe_count() const { return sizing_.stripe_count(); }
+  std::span<StripeT> stripes() const { return {stripes_, stripe_count()}; }
+
+  // The calling thread; in debug builds, checks that it isn't inside this cache's Visit.
+  ThreadRecord& EnterCall() const;
+
+  int64_t Now() const { return clock_ == nullptr ? ProcessClock::NowNanos() : clock_->NowNanos(); }
+  bool HasPassed(int64_t deadline) const {
+    return clock_ == nullptr ? ProcessClock::HasPassed(deadline) : deadline <= clock_->NowNanos();
+  }
+
+  // --- core_read.h: inside a guard, or under the stripe's lock.
+  template <class Q>
+  NodeT* FindNode(const StripeT& stripe, const Q& key, HashBits hash, NodeIndex* index) const;
+  Handle<K, V> PinNode(NodeT& node, NodeIndex index);
+  // Like Pin, but is no hit or miss.
+  template <class Q>
+  Handle<K, V> PinQuietly(const Q& key, HashBits hash);
+  // Whether the entry's time is over. Once it was seen to be, it stays so.
+  bool Expired(NodeHeader& node) const;
+  // Whether a hit on `node` counts, that is, it hasn't expired; if so, its idle_ttl starts anew.
+  bool Touch(NodeHeader& node, NodeIndex index);
+
+  // --- core_write.h
+  Lifetime LifetimeOf(const PutOptions& options, ThreadRecord& thread) const;
+  absl::StatusOr<uint64_t> WeightFor(const K& key, const V& value, std::optional<uint64_t> given,
+                                     ThreadRecord& thread);
+  absl::Status OutOfMemory() const;
+  // Stores an entry where may_store(what is there now, or kNoNode) says so. Returns whether it did;
+  // if not, or on error, key and value are as they were. Pins the entry in `stored` where that is
+  // given.
+  template <class Condition>
+  absl::StatusOr<bool> Store(K&& key, V&& value, const NewEntry& entry, Condition&& may_store,
+                             Handle<K, V>* stored = nullptr);
+  enum class StoreResult { kStored, kDeclined, kNeedsOthersRoom, kOutOfMemory };
+  template <class Condition>
+  StoreResult StoreLocked(StripeT& stripe, K&& key, V&& value, const NewEntry& entry,
+                          Condition&& may_store, bool others_made_room, Removals& removals,
+                          Handle<K, V>* stored) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Erases the entry where may_erase(what is there now, or kNoNode) says so; returns what it said.
+  // Tells in `was_live` whether there was an entry that hadn't expired.
+  template <class Q, class Condition>
+  bool EraseWhere(const Q& key, HashBits hash, Condition&& may_erase, bool* was_live = nullptr);
+  template <class Q>
+  Table::Position Locate(StripeT& stripe, const Q& key, HashBits hash)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  bool PrepareStripe(StripeT& stripe, const Lifetime& lifetime)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  NodeIndex NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  void Publish(StripeT& stripe, Table::Position replaced, NodeIndex index, const NewEntry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+
+  // --- core_removal.h
+  uint64_t WeightOf(const NodeHeader& node, NodeIndex index) const;
+  // Takes a node out of everything but the table. Returns the cause announced: kExpired, if it was,
+  // whatever was given.
+  RemovalCause Detach(StripeT& stripe, NodeIndex index, RemovalCause cause, Removals& removals)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // The same, and out of the table. A node that isn't in the table was cleared (ClearStripe).
+  RemovalCause Remove(StripeT& stripe, NodeIndex index, RemovalCause cause, Removals& removals)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  TimerWheel::Due RemoveExpired(StripeT& stripe, size_t budget, Removals& removals)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Evicts from this stripe until `weight` more fits into the cache, or `most` are evicted, or
+  // nothing is left here. Returns how many entries went.
+  size_t MakeRoom(StripeT& stripe, uint64_t weight, size_t most, Removals& removals)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Evicts until the whole cache weighs `target`, from all stripes but `spared` first. Returns what
+  // a listener threw.
+  std::exception_ptr ShrinkTo(uint64_t target, const StripeT* spared);
+  // Whether `stripe` couldn't make room for `weight` by itself.
+  bool NeedsOthersRoom(const StripeT& stripe, uint64_t weight, const Removals& removals) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  void AddWeight(uint64_t added, uint64_t removed);
+
+  bool LimboIsFull(const StripeT& stripe) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Destroys what no reader can hold of `batch` and of what waited; returns how many.
+  size_t Reclaim(StripeT& stripe, const NodeChain& batch);
+  size_t FreeNodes(StripeT& stripe, const NodeChain& chain);
+  void FreeOrphan(NodeIndex index) override;
+
+  // --- core_load.h
+  struct Joined;
+  template <class Q>
+  Joined JoinOrLead(const Q& key, HashBits hash, ThreadRecord& thread);
+  template <class Loader>
+  void Lead(Flight& flight, Loader& loader, const LoadOptions& options, ThreadRecord& thread);
+  template <class Loader>
+  absl::StatusOr<Loaded<V>> RunLoader(const Flight& flight, Loader& loader, ThreadRecord& thread);
+  absl::Status StoreLoaded(Flight& flight, Loaded<V>&& loaded, const LoadOptions& options,
+                           ThreadRecord& thread);
+  // Keeps a value that isn't to be stored for as long as someone waits for it.
+  absl::Status KeepUnstored(Flight& flight, V&& value);
+  void Land(Flight& flight);
+
+  // --- core_walk.h
+  // Calls f(NodeIndex, Node&) for what is in the stripe's table; inside a guard.
+  template <class F>
+  void ForEachNode(const Table& table, F&& f);
+  template <class F>
+  void ForEachNode(const Bucket& bucket, F&& f);
+  std::exception_ptr ClearStripe(StripeT& stripe, ThreadRecord& thread);
+  void ClearBucket(StripeT& stripe, const Bucket& bucket, Removals& removals)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  size_t MaintainStripe(StripeT& stripe, size_t budget, ThreadRecord& thread,
+                        FirstException& thrown);
+  absl::Status CheckStripe(StripeT& stripe, uint64_t* weight);
+
+  const Clock* const clock_;  // nullptr: ProcessClock, which is then called without indirection
+  const int64_t ttl_;         // ns; kNever: infinite
+  const int64_t idle_ttl_;    // ns; kNever: infinite
+  const double ttl_jitter_;
+  const Sizing sizing_;
+  const Weigher weigher_;
+  const RemovalListener on_removal_;
+  [[no_unique_address]] const Hash hash_{};
+  [[no_unique_address]] const Eq eq_{};
+
+  StatsCounters counters_;
+  Slab slab_;
+  StripeT* const stripes_;  // made and destroyed with the core
+
+  // Written by every change that isn't balanced by an eviction.
+  alignas(64) std::atomic<uint64_t> weight_{0};
+  std::atomic<uint64_t> max_overshoot_{0};
+  alignas(64) std::atomic<uint64_t> capacity_;
+  std::atomic<size_t> maintenance_cursor_{0};
+
+  std::unique_ptr<MaintenanceThread> maintenance_;
+};
+
+template <class K, class V, class P, class H, class E>
+Core<K, V, P, H, E>::Core(const CacheOptions& options, const Sizing& sizing, Weigher weigher,
+                          RemovalListener on_removal)
+    : clock_(options.clock),
+      ttl_(ToNanos(options.ttl)),
+      idle_ttl_(ToNanos(options.idle_ttl)),
+      ttl_jitter_(options.ttl_jitter),
+      sizing_(sizing),
+      weigher_(std::move(weigher)),
+      on_removal_(std::move(on_removal)),
+      slab_(sizeof(NodeT), sizing.chunk_log2),
+      stripes_(std::allocator<StripeT>().allocate(stripe_count())),
+      capacity_(options.capacity) {
+  for (size_t i = 0; i < stripe_count(); ++i) {
+    std::construct_at(&stripes_[i], &slab_, static_cast<uint32_t>(i));
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+Core<K, V, P, H, E>::~Core() {
+  std::destroy_n(stripes_, stripe_count());
+  std::allocator<StripeT>().deallocate(stripes_, stripe_count());
+}
+
+template <class K, class V, class P, class H, class E>
+auto Core<K, V, P, H, E>::Create(const CacheOptions& options, Weigher weigher,
+                                 RemovalListener on_removal) -> absl::StatusOr<Pointer> {
+  const Sizing sizing = Sizing::For(options, weigher != nullptr, sizeof(NodeT));
+  const auto exhausted = [&sizing](std::string_view what) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("can't make a cache of ", sizing.stripe_count(),
+                     " stripes: ", absl::string_view(what.data(), what.size())));
+  };
+  try {
+    Pointer core(new Core(options, sizing, std::move(weigher), std::move(on_removal)));
+    if (!core->slab_.ok()) return exhausted("no address space");
+    for (StripeT& stripe : core->stripes()) {
+      MutexLock lock(&stripe.mutex);
+      if (!stripe.ReplaceTable(core->slab_, sizing.FirstTable(), /*keep_entries=*/false)) {
+        return exhausted("no memory");
+      }
+    }
+    if (options.maintenance_interval != absl::InfiniteDuration()) {
+      core->StartMaintenance(options.maintenance_interval);
+    }
+    return core;
+  } catch (const std::bad_alloc&) {
+    return exhausted("no memory");
+  } catch (const std::system_error& error) {
+    return exhausted(error.what());
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::StartMaintenance(absl::Duration interval) {
+  maintenance_ = std::make_unique<MaintenanceThread>(interval, [this] {
+    try {
+      RunMaintenance(SIZE_MAX);
+    } catch (...) {
+      // A listener threw, and this thread has no caller to tell.
+    }
+  });
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Close() {
+  maintenance_.reset();
+  // There are no readers any more, so nothing has to wait.
+  for (StripeT& stripe : stripes()) {
+    NodeChain all;
+    {
+      MutexLock lock(&stripe.mutex);
+      all = stripe.limbo.TakeAll();
+      const Table* table = stripe.table.load(std::memory_order_relaxed);
+      if (table == nullptr) continue;  // Create has failed
+      ForEachNode(*table, [&](NodeIndex index, NodeT&) { all.Append(slab_, index, 0); });
+    }
+    FreeNodes(stripe, all);
+  }
+  this->DropReference();
+}
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_CORE_H_

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Core's removals: how entries leave, whatever for, and what becomes of their nodes. See core.h.
+
+#ifndef LARDER_INTERNAL_CORE_REMOVAL_H_
+#define LARDER_INTERNAL_CORE_REMOVAL_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "larder/internal/core.h"
+#include "larder/internal/core_read.h"
+
+namespace larder::internal {
+
+// Nodes visited on the timer wheel by each write: more than a write adds, so expiry keeps up.
+inline constexpr size_t kExpiryPerWrite = 8;
+// Nodes removed while holding a lock once, where there are many to remove.
+inline constexpr size_t kRemovalsPerLock = 64;
+// Removed nodes of a stripe before a look at all readers is worth its price.
+inline constexpr size_t kReclaimBatch = 64;
+
+template <class K, class V, class P, class H, class E>
+class Core<K, V, P, H, E>::Removals {
+ public:
+  Removals(Core& core, StripeT& stripe, ThreadRecord& thread)
+      : core_(core), stripe_(stripe), thread_(thread) {}
+  Removals(const Removals&) = delete;
+  Removals& operator=(const Removals&) = delete;
+
+  // Where an operation throws, its removals are still announced and reclaimed; what a listener
+  // throws on top of that can't be reported.
+  ~Removals() { Finish(); }
+
+  void Add(NodeIndex index, uint64_t weight) {
+    chain_.Append(core_.slab_, index, weight);
+    uncounted_ += weight;
+  }
+
+  // The weight removed that the cache's total still includes.
+  uint64_t uncounted() const { return uncounted_; }
+
+  // Counts `added` and all that was removed into the cache's total, in one step.
+  void CountWeight(uint64_t added) { core_.AddWeight(added, std::exchange(uncounted_, 0)); }
+
+  // Where nobody listens, spares Finish the lock: to be called last, under it.
+  void Park(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
+    if (core_.on_removal_ || chain_.empty()) return;
+    Count();
+    PutIntoLimbo(stripe);
+  }
+
+  // Without the lock: tells the listener of all, and reclaims. Returns what the listener threw
+  // first, if it did: the operation goes on to its end, and throws it then.
+  std::exception_ptr Finish() noexcept {
+    if (uncounted_ != 0) CountWeight(0);
+    std::exception_ptr thrown;
+    if (!chain_.empty()) {
+      Count();
+      if (core_.on_removal_) thrown = Announce();
+      MutexLock lock(&stripe_.mutex);
+      PutIntoLimbo(stripe_);
+    }
+    if (!batch_.empty()) core_.Reclaim(stripe_, std::exchange(batch_, NodeChain()));
+    return thrown;
+  }
+
+ private:
+  template <class F>
+  void ForEach(F&& f) {
+    for (NodeIndex index = chain_.first; index != kNoNode;) {
+      NodeT* node = core_.slab_.template At<NodeT>(index);
+      index = node->timer_next;
+      f(*node);
+    }
+  }
+
+  void Count() {
+    ForEach([this](const NodeT& node) { core_.counters_.AddRemoval(thread_, node.Cause()); });
+  }
+
+  std::exception_ptr Announce() {
+    FirstException thrown;
+    ForEach([&](const NodeT& node) {
+      try {
+        core_.on_removal_(node.key, node.value, node.Cause());
+      } catch (...) {
+        thrown.Keep(std::current_exception());
+      }
+    });
+    return thrown.Take();
+  }
+
+  void PutIntoLimbo(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
+    stripe.limbo.Add(std::exchange(chain_, NodeChain()));
+    if (core_.LimboIsFull(stripe)) batch_ = stripe.limbo.TakeFresh();
+  }
+
+  Core& core_;
+  StripeT& stripe_;
+  ThreadRecord& thread_;
+  NodeChain chain_;
+  NodeChain batch_;  // taken from limbo, to be reclaimed
+  uint64_t uncounted_ = 0;
+};
+
+template <class K, class V, class P, class H, class E>
+uint64_t Core<K, V, P, H, E>::WeightOf(const NodeHeader& node, NodeIndex index) const {
+  const bool has_extra = (node.state.load(std::memory_order_relaxed) & NodeHeader::kExtra) != 0;
+  return has_extra ? slab_.Extra(index)->weight : 1;
+}
+
+// --- Out of the cache, under the stripe's lock.
+
+template <class K, class V, class P, class H, class E>
+RemovalCause Core<K, V, P, H, E>::Detach(StripeT& stripe, NodeIndex index, RemovalCause cause,
+                                         Removals& removals) {
+  NodeHeader* node = slab_.At(index);
+  if (node->HasTimer()) stripe.wheel->Cancel(index);
+  stripe.policy.OnRemove(index);
+  // Whatever removes it: an expired entry was gone before.
+  if (Expired(*node)) cause = RemovalCause::kExpired;
+  node->SetRemoved(cause);
+  const uint64_t weight = WeightOf(*node, index);
+  stripe.size.fetch_sub(1, std::memory_order_relaxed);
+  stripe.weight.fetch_sub(weight, std::memory_order_relaxed);
+  removals.Add(index, weight);
+  return cause;
+}
+
+template <class K, class V, class P, class H, class E>
+RemovalCause Core<K, V, P, H, E>::Remove(StripeT& stripe, NodeIndex index, RemovalCause cause,
+                                         Removals& removals) {
+  Table& table = *stripe.table.load(std::memory_order_relaxed);
+  const uint32_t home = slab_.At(index)->home;
+  if (const Table::Position at = table.LocateNode(home, index)) {
+    table.Erase(home, at);
+  } else {
+    cause = RemovalCause::kCleared;
+  }
+  return Detach(stripe, index, cause, removals);
+}
+
+template <class K, class V, class P, class H, class E>
+TimerWheel::Due Core<K, V, P, H, E>::RemoveExpired(StripeT& stripe, size_t budget,
+                                                   Removals& removals) {
+  if (stripe.wheel == nullptr || stripe.wheel->next_event() == kNever) return {};
+  const int64_t now = Now();
+  if (stripe.wheel->next_event() > now) return {};
+  const TimerWheel::Due due = stripe.wheel->Advance(now, budget);
+  for (NodeIndex index = due.first; index != kNoNode;) {
+    NodeHeader* node = slab_.At(index);
+    const NodeIndex next = node->timer_next;
+    // A hit may have moved the deadline since the wheel looked at it.
+    if (Expired(*node)) {
+      Remove(stripe, index, RemovalCause::kExpired, removals);
+    } else {
+      stripe.wheel->Schedule(index);
+    }
+    index = next;
+  }
+  return due;
+}
+
+template <class K, class V, class P, class H, class E>
+size_t Core<K, V, P, H, E>::MakeRoom(StripeT& stripe, uint64_t weight, size_t most,
+                                     Removals& removals) {
+  const uint64_t capacity = this->capacity();
+  const auto fits = [&] {
+    const uint64_t held = this->weight() - removals.uncounted();
+    return held <= capacity && weight <= capacity - held;
+  };
+  if (fits()) return 0;
+  // What is due goes before what is alive.
+  const size_t expired = RemoveExpired(stripe, kRemovalsPerLock, removals).count;
+  size_t evicted = 0;
+  for (; evicted < most && !fits(); ++evicted) {
+    const NodeIndex victim = stripe.policy.Victim(stripe.size.load(std::memory_order_relaxed));
+    if (victim == kNoNode) break;
+    Remove(stripe, victim, RemovalCause::kEvicted, removals);
+  }
+  return expired + evicted;
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::AddWeight(uint64_t added, uint64_t removed) {
+  if (added == removed) return;
+  // Unsigned arithmetic wraps to the right sum.
+  const uint64_t total =
+      weight_.fetch_add(added - removed, std::memory_order_relaxed) + (added - removed);
+  const uint64_t capacity = this->capacity();
+  // What a lowered capacity leaves over is no overshoot.
+  if (total <= capacity || added < removed) return;
+  uint64_t most = max_overshoot_.load(std::memory_order_relaxed);
+  while (most < total - capacity &&
+         !max_overshoot_.compare_exchange_weak(most, total - capacity, std::memory_order_relaxed)) {
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+std::exception_ptr Core<K, V, P, H, E>::ShrinkTo(uint64_t target, const StripeT* spared) {
+  ThreadRecord& thread = EnterCall();
+  FirstException thrown;
+  const uint64_t room = capacity() - std::min(target, capacity());
+  bool spare = spared != nullptr;
+  while (weight() > target) {
+    size_t removed = 0;
+    // Anywhere, so that no stripe is emptied before the others.
+    const size_t start = thread.NextRandom();
+    for (size_t i = 0; i < stripe_count(); ++i) {
+      StripeT& stripe = stripes_[(start + i) & (stripe_count() - 1)];
+      if (spare && &stripe == spared) continue;
+      const uint64_t total = weight();
+      if (total <= target) return thrown.Take();
+      // Each stripe's share of the excess, more or less.
+      const double share = static_cast<double>(total - target) / static_cast<double>(total);
+      const auto entries = static_cast<double>(stripe.size.load(std::memory_order_relaxed));
+      Removals removals(*this, stripe, thread);
+      {
+        MutexLock lock(&stripe.mutex);
+        const auto most = static_cast<size_t>(entries * share) + 1;
+        removed += MakeRoom(stripe, room, std::min(most, kRemovalsPerLock), removals);
+        removals.CountWeight(0);
+        removals.Park(stripe);
+      }
+      thrown.Keep(removals.Finish());
+    }
+    // Nothing left but what this call has just stored, and what others are storing.
+    if (removed == 0 && !std::exchange(spare, false)) break;
+  }
+  return thrown.Take();
+}
+
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::NeedsOthersRoom(const StripeT& stripe, uint64_t weight,
+                                          const Removals& removals) const {
+  const uint64_t total = this->weight() - removals.uncounted();
+  const uint64_t free = capacity() - std::min(total, capacity());
+  return weight > free && weight - free > stripe.weight.load(std::memory_order_relaxed);
+}
+
+template <class K, class V, class P, class H, class E>
+absl::Status Core<K, V, P, H, E>::SetCapacity(uint64_t capacity) {
+  if (capacity == 0) return absl::InvalidArgumentError("capacity must be positive, is 0");
+  capacity_.store(capacity, std::memory_order_relaxed);
+  Rethrow(ShrinkTo(capacity, nullptr));
+  return absl::OkStatus();
+}
+
+// --- Reclamation.
+
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::LimboIsFull(const StripeT& stripe) const {
+  const NodeChain& fresh = stripe.limbo.fresh();
+  return fresh.count >= kReclaimBatch || fresh.weight >= sizing_.reclaim_weight;
+}
+
+template <class K, class V, class P, class H, class E>
+size_t Core<K, V, P, H, E>::Reclaim(StripeT& stripe, const NodeChain& batch) {
+  const uint64_t tag = Epoch::Advance();
+  const uint64_t oldest_reader = Epoch::OldestReader();
+  NodeChain free;
+  typename StripeT::RetiredTables tables;
+  {
+    MutexLock lock(&stripe.mutex);
+    free = stripe.limbo.Settle(batch, tag, oldest_reader);
+    tables = stripe.TakeRetiredTables(tag, oldest_reader);
+  }
+  return FreeNodes(stripe, free);
+}
+
+template <class K, class V, class P, class H, class E>
+size_t Core<K, V, P, H, E>::FreeNodes(StripeT& stripe, const NodeChain& chain) {
+  NodeChain freed;
+  for (NodeIndex index = chain.first; index != kNoNode;) {
+    NodeT* node = slab_.At<NodeT>(index);
+    const NodeIndex next = node->timer_next;
+    if (MayFree(*node)) {
+      node->Destroy();
+      freed.Append(slab_, index, 0);
+    }
+    index = next;
+  }
+  if (freed.empty()) return 0;
+  MutexLock lock(&stripe.mutex);
+  stripe.slots.Free(freed.first, freed.last);
+  return freed.count;
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::FreeOrphan(NodeIndex index) {
+  slab_.At<NodeT>(index)->Destroy();
+  {
+    StripeT& stripe = stripes_[slab_.OwnerOf(index)];
+    MutexLock lock(&stripe.mutex);
+    stripe.slots.Free(index);
+  }
+  this->DropReference();
+}
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_CORE_REMOVAL_H_

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Core's walks over all entries: for users, for maintenance and for tests. See core.h.
+
+#ifndef LARDER_INTERNAL_CORE_WALK_H_
+#define LARDER_INTERNAL_CORE_WALK_H_
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "larder/internal/core.h"
+#include "larder/internal/core_removal.h"
+
+namespace larder::internal {
+
+// Buckets walked while holding a lock once.
+inline constexpr size_t kBucketsPerLock = 8;
+
+template <class K, class V, class P, class H, class E>
+template <class F>
+void Core<K, V, P, H, E>::ForEachNode(const Bucket& bucket, F&& f) {
+  for (uint32_t used = bucket.Used(); used != 0; used &= used - 1) {
+    const NodeIndex index = bucket.nodes[std::countr_zero(used)].load(std::memory_order_acquire);
+    f(index, *slab_.At<NodeT>(index));
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+template <class F>
+void Core<K, V, P, H, E>::ForEachNode(const Table& table, F&& f) {
+  for (size_t i = 0; i < table.bucket_count(); ++i) ForEachNode(table.bucket(i), f);
+}
+
+template <class K, class V, class P, class H, class E>
+template <class F>
+void Core<K, V, P, H, E>::ForEach(F&& f) {
+  ThreadRecord& thread = EnterCall();
+  for (const StripeT& stripe : stripes()) {
+    // The guard keeps the table as well: one that is replaced meanwhile is walked to its end, and
+    // holds all that was there throughout.
+    EpochGuard guard(thread);
+    ForEachNode(*stripe.table.load(std::memory_order_acquire), [&](NodeIndex, NodeT& node) {
+      if (!Expired(node)) f(std::as_const(node.key), std::as_const(node.value));
+    });
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+template <class Pred>
+size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
+  ThreadRecord& thread = EnterCall();
+  FirstException thrown;
+  size_t erased = 0;
+  for (StripeT& stripe : stripes()) {
+    Removals removals(*this, stripe, thread);
+    {
+      EpochGuard guard(thread);
+      {
+        // What is being loaded can't be asked; it might match.
+        MutexLock lock(&stripe.mutex);
+        stripe.flights.OutdateAll();
+      }
+      std::vector<NodeIndex> matches;
+      ForEachNode(*stripe.table.load(std::memory_order_acquire), [&](NodeIndex index, NodeT& node) {
+        if (Expired(node)) return;
+        if (pred(std::as_const(node.key), std::as_const(node.value))) {
+          matches.push_back(index);
+        }
+      });
+      // The guard keeps the nodes from being reused: one that is still in the cache is the one that
+      // was asked about.
+      for (size_t i = 0; i < matches.size();) {
+        MutexLock lock(&stripe.mutex);
+        const size_t stop = std::min(matches.size(), i + kRemovalsPerLock);
+        for (; i < stop; ++i) {
+          const NodeT& node = *slab_.At<NodeT>(matches[i]);
+          if (!node.InCache()) continue;
+          // A load that was stored, and is now removed, may not have landed: nobody may join it.
+          stripe.flights.OutdateWithHome(node.home, node.key, eq_);
+          const RemovalCause cause = Remove(stripe, matches[i], RemovalCause::kErased, removals);
+          if (cause == RemovalCause::kErased) ++erased;
+        }
+        removals.CountWeight(0);
+      }
+    }
+    thrown.Keep(removals.Finish());
+  }
+  Rethrow(thrown.Take());
+  return erased;
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Clear() {
+  ThreadRecord& thread = EnterCall();
+  FirstException thrown;
+  for (StripeT& stripe : stripes()) thrown.Keep(ClearStripe(stripe, thread));
+  Rethrow(thrown.Take());
+}
+
+// Exchanging the table for an empty one removes all entries at one moment. Their nodes are then
+// taken out of the rest in turns, so that no lock is held for long; a node that a writer comes
+// across before its turn is recognised by not being in the table (Remove).
+template <class K, class V, class P, class H, class E>
+std::exception_ptr Core<K, V, P, H, E>::ClearStripe(StripeT& stripe, ThreadRecord& thread) {
+  Removals removals(*this, stripe, thread);
+  {
+    // Keeps the old table, which nobody changes any more, and its nodes from being reused.
+    EpochGuard guard(thread);
+    const Table* table = nullptr;
+    bool replaced = false;
+    {
+      MutexLock lock(&stripe.mutex);
+      stripe.flights.OutdateAll();
+      table = stripe.table.load(std::memory_order_relaxed);
+      if (table->size() == 0) return nullptr;
+      replaced = stripe.ReplaceTable(slab_, table->capacity(), /*keep_entries=*/false);
+      // For want of memory, all in one turn.
+      for (size_t i = 0; !replaced && i < table->bucket_count(); ++i) {
+        ClearBucket(stripe, table->bucket(i), removals);
+      }
+      removals.CountWeight(0);
+    }
+    for (size_t bucket = 0; replaced && bucket < table->bucket_count();) {
+      MutexLock lock(&stripe.mutex);
+      const size_t stop = std::min(table->bucket_count(), bucket + kBucketsPerLock);
+      for (; bucket < stop; ++bucket) ClearBucket(stripe, table->bucket(bucket), removals);
+      removals.CountWeight(0);
+    }
+  }
+  std::exception_ptr thrown = removals.Finish();
+  Reclaim(stripe, NodeChain());
+  return thrown;
+}
+
+// Those nodes that are still in the cache, whether the table still has them or not.
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::ClearBucket(StripeT& stripe, const Bucket& bucket, Removals& removals) {
+  for (uint32_t used = bucket.Used(); used != 0; used &= used - 1) {
+    const NodeIndex index = bucket.nodes[std::countr_zero(used)].load(std::memory_order_relaxed);
+    if (slab_.At(index)->InCache()) Remove(stripe, index, RemovalCause::kCleared, removals);
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+size_t Core<K, V, P, H, E>::RunMaintenance(size_t budget) {
+  ThreadRecord& thread = EnterCall();
+  FirstException thrown;
+  size_t worked = 0;
+  // Where the last call stopped, so that small budgets reach every stripe in turn.
+  for (size_t i = 0; i < stripe_count() && worked < budget; ++i) {
+    const size_t at = maintenance_cursor_.fetch_add(1, std::memory_order_relaxed);
+    worked += MaintainStripe(stripes_[at & (stripe_count() - 1)], budget - worked, thread, thrown);
+  }
+  Rethrow(thrown.Take());
+  return worked;
+}
+
+template <class K, class V, class P, class H, class E>
+size_t Core<K, V, P, H, E>::MaintainStripe(StripeT& stripe, size_t budget, ThreadRecord& thread,
+                                           FirstException& thrown) {
+  size_t worked = 0;
+  for (bool more = true; more && worked < budget;) {
+    Removals removals(*this, stripe, thread);
+    {
+      MutexLock lock(&stripe.mutex);
+      const TimerWheel::Due due =
+          RemoveExpired(stripe, std::min(budget - worked, kRemovalsPerLock), removals);
+      worked += due.visited;
+      more = due.more;
+      removals.CountWeight(0);
+      removals.Park(stripe);
+    }
+    thrown.Keep(removals.Finish());
+  }
+  NodeChain batch;
+  {
+    MutexLock lock(&stripe.mutex);
+    if (stripe.limbo.empty() && !stripe.HasRetiredTables()) return worked;
+    batch = stripe.limbo.TakeFresh();
+  }
+  return worked + Reclaim(stripe, batch);
+}
+
+template <class K, class V, class P, class H, class E>
+absl::Status Core<K, V, P, H, E>::CheckInvariants() {
+  uint64_t sum = 0;
+  for (StripeT& stripe : stripes()) {
+    if (absl::Status status = CheckStripe(stripe, &sum); !status.ok()) return status;
+  }
+  if (sum != weight()) {
+    return absl::InternalError(
+        absl::StrCat("the stripes weigh ", sum, ", the cache says ", weight()));
+  }
+  if (sum > capacity()) {
+    return absl::InternalError(absl::StrCat("weight ", sum, " over the capacity ", capacity()));
+  }
+  return absl::OkStatus();
+}
+
+template <class K, class V, class P, class H, class E>
+absl::Status Core<K, V, P, H, E>::CheckStripe(StripeT& stripe, uint64_t* weight) {
+  const auto broken = [&](auto... what) {
+    return absl::InternalError(absl::StrCat("stripe ", &stripe - stripes_, ": ", what...));
+  };
+  MutexLock lock(&stripe.mutex);
+  const Table& table = *stripe.table.load(std::memory_order_relaxed);
+  if (!table.Consistent([this](NodeIndex node) { return slab_.At(node)->home; })) {
+    return broken("the table's tags, displaced counts or size are wrong");
+  }
+  if (!stripe.flights.empty()) return broken("a flight was left behind");
+  size_t in_cache = 0;
+  for (size_t i = 0; i < stripe.slots.slots_used(); ++i) {
+    in_cache += slab_.At(stripe.slots.SlotNumber(i))->InCache() ? 1 : 0;
+  }
+  const uint64_t size = stripe.size.load(std::memory_order_relaxed);
+  if (in_cache != size || table.size() != size) {
+    return broken("size is ", size, ", nodes ", in_cache, ", table entries ", table.size());
+  }
+  uint64_t held = 0;
+  size_t timed = 0;
+  std::vector<NodeIndex> nodes;
+  ForEachNode(table, [&](NodeIndex index, const NodeT& node) {
+    held += WeightOf(node, index);
+    timed += node.HasTimer() ? 1 : 0;
+    nodes.push_back(index);
+  });
+  for (NodeIndex index : nodes) {
+    const NodeT& node = *slab_.At<NodeT>(index);
+    const HashBits hash(hash_(node.key));
+    const Table::Position at = Locate(stripe, node.key, hash);
+    if (&StripeOf(hash) != &stripe || !at || Table::NodeAt(at) != index) {
+      return broken("node ", index, " isn't where its key is looked for");
+    }
+    const bool expires = node.deadline.load(std::memory_order_relaxed) != kNever;
+    if (expires != node.HasTimer()) return broken("node ", index, "'s timer and deadline differ");
+  }
+  if (held != stripe.weight.load(std::memory_order_relaxed)) {
+    return broken("weight is ", stripe.weight.load(), ", nodes weigh ", held);
+  }
+  if (stripe.wheel != nullptr && (!stripe.wheel->Consistent() || stripe.wheel->size() != timed)) {
+    return broken("the timer wheel's lists are wrong");
+  }
+  *weight += held;
+  return absl::OkStatus();
+}
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_CORE_WALK_H_

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Core's changes that a user makes: put, compute, erase. See core.h.
+
+#ifndef LARDER_INTERNAL_CORE_WRITE_H_
+#define LARDER_INTERNAL_CORE_WRITE_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "larder/internal/core.h"
+#include "larder/internal/core_read.h"
+#include "larder/internal/core_removal.h"
+#include "larder/internal/nanos.h"
+
+namespace larder::internal {
+
+// --- What an entry is given.
+
+template <class K, class V, class P, class H, class E>
+auto Core<K, V, P, H, E>::LifetimeOf(const PutOptions& options, ThreadRecord& thread) const
+    -> Lifetime {
+  int64_t ttl = options.ttl.has_value() ? ToNanos(*options.ttl) : ttl_;
+  const int64_t idle_ttl = options.idle_ttl.has_value() ? ToNanos(*options.idle_ttl) : idle_ttl_;
+  if (ttl == kNever && idle_ttl == kNever) return {};
+  if (ttl != kNever && ttl_jitter_ > 0) {
+    const double share =
+        static_cast<double>(thread.NextRandom() >> 11) * 0x1p-53;  // 0 <= share < 1
+    const auto cut = static_cast<int64_t>(static_cast<double>(ttl) * ttl_jitter_ * share);
+    ttl = std::max<int64_t>(1, ttl - cut);
+  }
+  const int64_t now = Now();
+  const int64_t hard_deadline = SaturatingAdd(now, ttl);
+  return {.deadline = std::min(hard_deadline, SaturatingAdd(now, idle_ttl)),
+          .hard_deadline = hard_deadline,
+          .idle_ttl = idle_ttl};
+}
+
+template <class K, class V, class P, class H, class E>
+absl::StatusOr<uint64_t> Core<K, V, P, H, E>::WeightFor(const K& key, const V& value,
+                                                        std::optional<uint64_t> given,
+                                                        ThreadRecord& thread) {
+  const uint64_t weight = given.has_value() ? *given : weigher_ ? weigher_(key, value) : 1;
+  if (weight <= capacity()) return weight;
+  counters_.Add(thread, Counter::kRejectedPuts);
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the entry's weight ", weight, " is more than the cache's capacity ", capacity()));
+}
+
+template <class K, class V, class P, class H, class E>
+absl::Status Core<K, V, P, H, E>::OutOfMemory() const {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no memory for another entry, with ", size(), " in the cache"));
+}
+
+// --- Storing.
+
+template <class K, class V, class P, class H, class E>
+template <class Q>
+Table::Position Core<K, V, P, H, E>::Locate(StripeT& stripe, const Q& key, HashBits hash) {
+  return stripe.table.load(std::memory_order_relaxed)
+      ->Locate(hash.Home(), hash.Tag(),
+               [&](NodeIndex node) { return eq_(slab_.At<NodeT>(node)->key, key); });
+}
+
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::PrepareStripe(StripeT& stripe, const Lifetime& lifetime) {
+  const Table& table = *stripe.table.load(std::memory_order_relaxed);
+  if (table.size() >= table.capacity() &&
+      !stripe.ReplaceTable(slab_, sizing_.GrownTable(table.capacity()), /*keep_entries=*/true)) {
+    return false;
+  }
+  if (lifetime.deadline != kNever && stripe.wheel == nullptr) {
+    stripe.wheel = std::make_unique<TimerWheel>(&slab_, Now());
+  }
+  return true;
+}
+
+template <class K, class V, class P, class H, class E>
+NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry) {
+  const NodeIndex index = stripe.slots.Allocate();
+  if (index == kNoNode) return kNoNode;
+  NodeT* node = slab_.At<NodeT>(index);
+  const bool idle = entry.lifetime.idle_ttl != kNever;
+  const bool has_extra = idle || entry.weight != 1;
+  if (has_extra && !slab_.EnsureExtra(index)) {
+    stripe.slots.Free(index);
+    return kNoNode;
+  }
+  try {
+    node->Construct(std::move(key), std::move(value));
+  } catch (...) {
+    stripe.slots.Free(index);
+    throw;
+  }
+  if (has_extra) {
+    *slab_.Extra(index) = {.weight = entry.weight,
+                           .idle_ttl = entry.lifetime.idle_ttl,
+                           .hard_deadline = entry.lifetime.hard_deadline};
+  }
+  node->deadline.store(entry.lifetime.deadline, std::memory_order_relaxed);
+  node->policy.store(0, std::memory_order_relaxed);
+  node->home = entry.hash.Home();
+  node->state.store((has_extra ? NodeHeader::kExtra : 0) | (idle ? NodeHeader::kIdle : 0),
+                    std::memory_order_relaxed);
+  return index;
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Publish(StripeT& stripe, Table::Position replaced, NodeIndex index,
+                                  const NewEntry& entry) {
+  slab_.At(index)->timer_prev = NodeHeader::kNoTimer;
+  stripe.policy.OnInsert(index, ThreadRecord::Current());
+  if (entry.lifetime.deadline != kNever) stripe.wheel->Schedule(index);
+  stripe.size.fetch_add(1, std::memory_order_relaxed);
+  stripe.weight.fetch_add(entry.weight, std::memory_order_relaxed);
+  if (replaced) {
+    Table::Replace(replaced, index);
+  } else {
+    stripe.table.load(std::memory_order_relaxed)
+        ->Insert(entry.hash.Home(), entry.hash.Tag(), index);
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+class Core<K, V, P, H, E>::DeadlineHold {
+ public:
+  DeadlineHold() = default;
+  DeadlineHold(const DeadlineHold&) = delete;
+  DeadlineHold& operator=(const DeadlineHold&) = delete;
+  ~DeadlineHold() {
+    if (node_ != nullptr) node_->deadline.store(deadline_, std::memory_order_relaxed);
+  }
+
+  // False where the entry has expired. Requires: the stripe's lock, until this goes.
+  bool Take(const Core& core, NodeHeader& node) {
+    deadline_ = node.deadline.load(std::memory_order_relaxed);
+    do {
+      if (core.Expired(node)) return false;
+    } while (!node.deadline.compare_exchange_weak(deadline_, kNever, std::memory_order_relaxed));
+    node_ = &node;
+    return true;
+  }
+
+  void Release() { node_ = nullptr; }
+
+ private:
+  NodeHeader* node_ = nullptr;
+  int64_t deadline_ = kNever;
+};
+
+// First comes all that may fail or throw; nothing has changed until the new node stands.
+template <class K, class V, class P, class H, class E>
+template <class Condition>
+auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const NewEntry& entry,
+                                      Condition&& may_store, bool others_made_room,
+                                      Removals& removals, Handle<K, V>* stored) -> StoreResult {
+  RemoveExpired(stripe, kExpiryPerWrite, removals);
+  const bool prepared = PrepareStripe(stripe, entry.lifetime);
+  const Table::Position old = Locate(stripe, key, entry.hash);
+  const NodeIndex old_node = Table::NodeAt(old);
+  if (!may_store(old_node)) return StoreResult::kDeclined;
+  if (!others_made_room && NeedsOthersRoom(stripe, entry.weight, removals)) {
+    return StoreResult::kNeedsOthersRoom;
+  }
+  // From here to its replacement, all agree that the old entry is alive.
+  DeadlineHold hold;
+  if (entry.needs_live_old && old_node != kNoNode && !hold.Take(*this, *slab_.At(old_node))) {
+    return StoreResult::kDeclined;
+  }
+  std::shared_ptr<Flight> flight;
+  if (entry.outdates_flight && !stripe.flights.empty()) {
+    flight = stripe.flights.Find(entry.hash.all(), key, eq_);
+  }
+  const NodeIndex index =
+      prepared ? NewNode(stripe, std::move(key), std::move(value), entry) : kNoNode;
+  if (index == kNoNode) return StoreResult::kOutOfMemory;
+
+  hold.Release();
+  if (flight != nullptr) flight->outdated = true;
+  if (old_node != kNoNode) Detach(stripe, old_node, RemovalCause::kReplaced, removals);
+  MakeRoom(stripe, entry.weight, SIZE_MAX, removals);
+  if (stored != nullptr) *stored = PinNode(*slab_.At<NodeT>(index), index);
+  Publish(stripe, old, index, entry);
+  removals.CountWeight(entry.weight);
+  return StoreResult::kStored;
+}
+
+template <class K, class V, class P, class H, class E>
+template <class Condition>
+absl::StatusOr<bool> Core<K, V, P, H, E>::Store(K&& key, V&& value, const NewEntry& entry,
+                                                Condition&& may_store, Handle<K, V>* stored) {
+  StripeT& stripe = StripeOf(entry.hash);
+  ThreadRecord& thread = EnterCall();
+  FirstException thrown;
+  for (bool others_made_room = false;; others_made_room = true) {
+    Removals removals(*this, stripe, thread);
+    StoreResult result;
+    bool replaced_table = false;
+    {
+      MutexLock lock(&stripe.mutex);
+      const uint64_t replacements = stripe.replacements;
+      result = StoreLocked(stripe, std::move(key), std::move(value), entry, may_store,
+                           others_made_room, removals, stored);
+      removals.Park(stripe);
+      replaced_table = stripe.replacements != replacements;
+    }
+    if (result == StoreResult::kStored) {
+      counters_.Add(thread, Counter::kPuts);
+      if (weight() > capacity()) thrown.Keep(ShrinkTo(capacity(), &stripe));
+    }
+    thrown.Keep(removals.Finish());
+    if (replaced_table) Reclaim(stripe, NodeChain());
+    if (result == StoreResult::kNeedsOthersRoom) {
+      const uint64_t own = stripe.weight.load(std::memory_order_relaxed);
+      const uint64_t missing = entry.weight - std::min(own, entry.weight);
+      thrown.Keep(ShrinkTo(capacity() - std::min(missing, capacity()), &stripe));
+      continue;
+    }
+    Rethrow(thrown.Take());
+    if (result == StoreResult::kOutOfMemory) return OutOfMemory();
+    return result == StoreResult::kStored;
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+absl::Status Core<K, V, P, H, E>::Put(K&& key, V&& value, const PutOptions& options) {
+  if (absl::Status status = options.Validate(); !status.ok()) return status;
+  ThreadRecord& thread = EnterCall();
+  const absl::StatusOr<uint64_t> weight = WeightFor(key, value, options.weight, thread);
+  if (!weight.ok()) return weight.status();
+  const NewEntry entry{HashBits(hash_(key)), *weight, LifetimeOf(options, thread)};
+  return Store(std::move(key), std::move(value), entry, [](NodeIndex) { return true; }).status();
+}
+
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::PutIfAbsent(K&& key, V&& value, const PutOptions& options) {
+  if (!options.Validate().ok()) return false;
+  ThreadRecord& thread = EnterCall();
+  const absl::StatusOr<uint64_t> weight = WeightFor(key, value, options.weight, thread);
+  if (!weight.ok()) return false;
+  const NewEntry entry{HashBits(hash_(key)), *weight, LifetimeOf(options, thread)};
+  const auto absent = [this](NodeIndex old) { return old == kNoNode || Expired(*slab_.At(old)); };
+  const absl::StatusOr<bool> stored = Store(std::move(key), std::move(value), entry, absent);
+  return stored.ok() && *stored;
+}
+
+template <class K, class V, class P, class H, class E>
+template <class F>
+absl::Status Core<K, V, P, H, E>::Compute(K&& key, F&& f, const PutOptions& options) {
+  if (absl::Status status = options.Validate(); !status.ok()) return status;
+  ThreadRecord& thread = EnterCall();
+  const HashBits hash(hash_(key));
+  for (;;) {
+    // Pinned, so that its slot isn't reused: same index, same node.
+    const Handle<K, V> old = PinQuietly(key, hash);
+    std::optional<V> result = f(old ? std::optional<V>(*old) : std::optional<V>());
+    const auto unchanged = [&](NodeIndex now) {
+      return old ? now == old.index_ : now == kNoNode || Expired(*slab_.At(now));
+    };
+    if (!result.has_value()) {
+      if (EraseWhere(key, hash, unchanged)) return absl::OkStatus();
+      continue;
+    }
+    const absl::StatusOr<uint64_t> weight = WeightFor(key, *result, options.weight, thread);
+    if (!weight.ok()) return weight.status();
+    const NewEntry entry{.hash = hash,
+                         .weight = *weight,
+                         .lifetime = LifetimeOf(options, thread),
+                         .needs_live_old = static_cast<bool>(old)};
+    // A copy of the key: it is needed again where another writer got in between.
+    const absl::StatusOr<bool> stored = Store(K(key), std::move(*result), entry, unchanged);
+    if (!stored.ok()) return stored.status();
+    if (*stored) return absl::OkStatus();
+  }
+}
+
+// --- Erasing.
+
+template <class K, class V, class P, class H, class E>
+template <class Q, class Condition>
+bool Core<K, V, P, H, E>::EraseWhere(const Q& key, HashBits hash, Condition&& may_erase,
+                                     bool* was_live) {
+  StripeT& stripe = StripeOf(hash);
+  Removals removals(*this, stripe, EnterCall());
+  bool erased = false;
+  {
+    MutexLock lock(&stripe.mutex);
+    const Table::Position at = Locate(stripe, key, hash);
+    const NodeIndex index = Table::NodeAt(at);
+    erased = may_erase(index);
+    if (erased) {
+      stripe.flights.Outdate(hash.all(), key, eq_);
+      if (index != kNoNode) {
+        stripe.table.load(std::memory_order_relaxed)->Erase(hash.Home(), at);
+        const RemovalCause cause = Detach(stripe, index, RemovalCause::kErased, removals);
+        if (was_live != nullptr) *was_live = cause == RemovalCause::kErased;
+        removals.CountWeight(0);
+      }
+      removals.Park(stripe);
+    }
+  }
+  Rethrow(removals.Finish());
+  return erased;
+}
+
+template <class K, class V, class P, class H, class E>
+template <class Q>
+bool Core<K, V, P, H, E>::Erase(const Q& key) {
+  bool was_live = false;
+  EraseWhere(
+      key, HashBits(hash_(key)), [](NodeIndex) { return true; }, &was_live);
+  return was_live;
+}
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_CORE_WRITE_H_

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FlightBase, FlightTable: loads in progress, and who waits for them.
+
+#ifndef LARDER_INTERNAL_FLIGHT_H_
+#define LARDER_INTERNAL_FLIGHT_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "larder/internal/thread_record.h"
+
+namespace larder::internal {
+
+// One load of one key, from its start until its outcome is known. The thread that started it leads;
+// others wait. What K and V there are is added by whoever knows them.
+class FlightBase {
+ public:
+  explicit FlightBase(ThreadRecord* leader) : leader_(leader) {}
+  FlightBase(const FlightBase&) = delete;
+  FlightBase& operator=(const FlightBase&) = delete;
+
+  // Waits until Land() was called. FailedPrecondition, without waiting, where that would never
+  // happen: because this thread leads the flight itself, or leads one that, over however many other
+  // threads and caches, the flight's leader is waiting for.
+  absl::Status Wait(ThreadRecord& thread) const;
+
+  // The outcome is there: wakes all that wait. What was written before is visible to them.
+  void Land();
+
+  bool landed() const { return landed_.load(std::memory_order_acquire) != 0; }
+
+ private:
+  bool WaitsForever(const ThreadRecord& thread) const;
+
+  ThreadRecord* const leader_;
+  std::atomic<uint32_t> landed_{0};
+};
+
+// Counts a thread as being inside a loader; such threads' waits are watched for cycles.
+class LeaderScope {
+ public:
+  explicit LeaderScope(ThreadRecord& thread) : thread_(thread) { ++thread_.loads_led; }
+  ~LeaderScope() { --thread_.loads_led; }
+  LeaderScope(const LeaderScope&) = delete;
+  LeaderScope& operator=(const LeaderScope&) = delete;
+
+ private:
+  ThreadRecord& thread_;
+};
+
+// The flights of one stripe; belongs to its lock. Flight derives from FlightBase and has a `key`, a
+// shared_ptr `next` and a bool `outdated`.
+template <class Flight>
+class FlightTable {
+ public:
+  bool empty() const { return flights_.empty(); }
+
+  template <class Q, class Eq>
+  std::shared_ptr<Flight> Find(uint64_t hash, const Q& key, const Eq& eq) const {
+    auto it = flights_.find(hash);
+    if (it == flights_.end()) return nullptr;
+    std::shared_ptr<Flight> flight = it->second;
+    while (flight != nullptr && !eq(flight->key, key)) flight = flight->next;
+    return flight;
+  }
+
+  // Requires: there is no flight of that key.
+  void Add(uint64_t hash, std::shared_ptr<Flight> flight) {
+    std::shared_ptr<Flight>& head = flights_[hash];  // the only thing that may throw
+    flight->next = std::move(head);
+    head = std::move(flight);
+  }
+
+  // Requires: `flight` was added.
+  void Remove(uint64_t hash, const Flight* flight) {
+    auto it = flights_.find(hash);
+    std::shared_ptr<Flight>* link = &it->second;
+    while (link->get() != flight) link = &(*link)->next;
+    // In this order: `*link` may hold the last reference to what holds `next`.
+    std::shared_ptr<Flight> next = std::move((*link)->next);
+    *link = std::move(next);
+    if (it->second == nullptr) flights_.erase(it);
+  }
+
+  // The key was written or removed: what a flight of it brings is out of date.
+  template <class Q, class Eq>
+  void Outdate(uint64_t hash, const Q& key, const Eq& eq) {
+    if (flights_.empty()) [[likely]]
+      return;
+    if (std::shared_ptr<Flight> flight = Find(hash, key, eq)) flight->outdated = true;
+  }
+
+  // The same, for one of whose key's hash only HashBits::Home() is known. O(flights).
+  template <class Eq, class K>
+  void OutdateWithHome(uint32_t home, const K& key, const Eq& eq) {
+    for (auto& [hash, first] : flights_) {
+      if (static_cast<uint32_t>(hash) != home) continue;
+      for (Flight* flight = first.get(); flight != nullptr; flight = flight->next.get()) {
+        if (eq(flight->key, key)) flight->outdated = true;
+      }
+    }
+  }
+
+  void OutdateAll() {
+    for (auto& [hash, first] : flights_) {
+      for (Flight* flight = first.get(); flight != nullptr; flight = flight->next.get()) {
+        flight->outdated = true;
+      }
+    }
+  }
+
+ private:
+  // Unlike absl::flat_hash_map, whole after an allocation that failed.
+  std::unordered_map<uint64_t, std::shared_ptr<Flight>> flights_;
+};
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_FLIGHT_H_

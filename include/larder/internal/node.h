@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Node: an entry's place in memory: a small header that policies, the timer wheel and reclamation
+// work on, then key and value.
+
+#ifndef LARDER_INTERNAL_NODE_H_
+#define LARDER_INTERNAL_NODE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <utility>
+
+#include "absl/base/config.h"
+
+#include "larder/removal_cause.h"
+
+#if defined(ABSL_HAVE_ADDRESS_SANITIZER)
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace larder::internal {
+
+// Nodes are named by their index in the cache's slab: half a pointer's size.
+using NodeIndex = uint32_t;
+inline constexpr NodeIndex kNoNode = 0xffffffff;
+// Indices stay below this; the values above serve as markers in `timer_prev`.
+inline constexpr NodeIndex kMaxNodes = 0x80000000;
+
+// A deadline that never comes.
+inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+// The deadline of an entry that was found expired: nothing can move it any more.
+inline constexpr int64_t kOver = std::numeric_limits<int64_t>::min();
+
+// 32 bytes, whatever the key and the value are. Fields that lock-free readers touch are atomic; the
+// others belong to the lock of the node's stripe, or, for a node that isn't in the cache, to
+// whoever removed it.
+struct NodeHeader {
+  // ns on the cache's clock; expired once this is reached. Readers move it: to later times where
+  // the entry has an idle_ttl, and to kOver once they found it expired.
+  std::atomic<int64_t> deadline;
+
+  // The policy's. Lru: the stamp of the last access.
+  std::atomic<uint64_t> policy;
+
+  // In the cache: the previous node of the timer list, or kTimerHead | list, or kNoTimer.
+  // Otherwise: kRemoved + cause, or kFree.
+  uint32_t timer_prev;
+  // In the cache: the next node of the timer list. Otherwise: of the list that the node is on: a
+  // removal chain, a batch to be reclaimed, the free slots.
+  uint32_t timer_next;
+
+  uint32_t home;  // HashBits::Home() of the key
+
+  // Pins in the low bits, flags above.
+  std::atomic<uint32_t> state;
+
+  static constexpr uint32_t kTimerHead = 0x80000000;
+  static constexpr uint32_t kNoTimer = 0xfffffff0;
+  static constexpr uint32_t kRemoved = 0xfffffff1;
+  static constexpr uint32_t kFree = 0xffffffff;
+  static_assert(kRemoved + kRemovalCauses < kFree);
+
+  static constexpr uint32_t kPins = 0x00ffffff;
+  static constexpr uint32_t kIdle = 0x01000000;   // has an idle_ttl in its NodeExtra
+  static constexpr uint32_t kExtra = 0x02000000;  // has a NodeExtra
+  static constexpr uint32_t kOrphaned =
+      0x04000000;  // reclaimed but for its pins: the last pin frees
+
+  bool InCache() const { return timer_prev <= kNoTimer; }
+  bool HasTimer() const { return timer_prev < kNoTimer; }
+  void SetRemoved(RemovalCause cause) { timer_prev = kRemoved + static_cast<uint32_t>(cause); }
+  RemovalCause Cause() const { return static_cast<RemovalCause>(timer_prev - kRemoved); }
+};
+static_assert(sizeof(NodeHeader) == 32);
+
+// What few entries have, kept apart so that the others don't pay for it. Written before the node is
+// published, then constant.
+struct NodeExtra {
+  uint64_t weight;        // where it isn't 1
+  int64_t idle_ttl;       // ns; kNever: none
+  int64_t hard_deadline;  // the write's ttl alone: an access can't move the deadline past it
+};
+
+// The whole of an entry. Lives in raw slab memory, so key and value are in unions: the header is
+// valid in every slot, key and value from Construct to Destroy.
+template <class K, class V>
+struct Node : NodeHeader {
+  Node() = delete;
+  ~Node() = delete;
+  union {
+    K key;
+  };
+  union {
+    V value;
+  };
+
+  // Strong guarantee: where a constructor throws, nothing was constructed.
+  template <class Key, class Value>
+  void Construct(Key&& new_key, Value&& new_value) {
+    Unpoison();
+    std::construct_at(std::addressof(key), std::forward<Key>(new_key));
+    try {
+      std::construct_at(std::addressof(value), std::forward<Value>(new_value));
+    } catch (...) {
+      std::destroy_at(std::addressof(key));
+      throw;
+    }
+  }
+
+  void Destroy() {
+    std::destroy_at(std::addressof(value));
+    std::destroy_at(std::addressof(key));
+    Poison();
+  }
+
+ private:
+  // Slots are recycled without the allocator's knowing; this lets AddressSanitizer see it.
+#if defined(ABSL_HAVE_ADDRESS_SANITIZER)
+  void Poison() { ASAN_POISON_MEMORY_REGION(Body(), sizeof(Node) - sizeof(NodeHeader)); }
+  void Unpoison() { ASAN_UNPOISON_MEMORY_REGION(Body(), sizeof(Node) - sizeof(NodeHeader)); }
+  void* Body() { return static_cast<NodeHeader*>(this) + 1; }
+#else
+  void Poison() {}
+  void Unpoison() {}
+#endif
+};
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_NODE_H_

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Stripe: one independently locked part of a cache.
+
+#ifndef LARDER_INTERNAL_STRIPE_H_
+#define LARDER_INTERNAL_STRIPE_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "larder/internal/epoch.h"
+#include "larder/internal/flight.h"
+#include "larder/internal/limbo.h"
+#include "larder/internal/mutex.h"
+#include "larder/internal/slab.h"
+#include "larder/internal/table.h"
+#include "larder/internal/timer_wheel.h"
+
+namespace larder::internal {
+
+// Hits read the first cache line only, without the lock; writers hold the lock.
+template <class Policy, class Flight>
+struct alignas(64) Stripe {
+  Stripe(Slab* slab, uint32_t number)
+      : slots(slab, number), policy(slab, &slots, &shared), limbo(slab) {}
+  ~Stripe() { delete table.load(std::memory_order_relaxed); }
+
+  // Readers load it inside an EpochGuard; writers store it under the lock.
+  std::atomic<Table*> table{nullptr};
+  typename Policy::Shared shared;
+
+  alignas(64) Mutex mutex;
+
+  SlotAllocator slots ABSL_GUARDED_BY(mutex);
+  Policy policy ABSL_GUARDED_BY(mutex);
+  std::unique_ptr<TimerWheel> wheel ABSL_GUARDED_BY(mutex);  // from the first entry that expires on
+  Limbo limbo ABSL_GUARDED_BY(mutex);
+  FlightTable<Flight> flights ABSL_GUARDED_BY(mutex);
+
+  uint64_t replacements ABSL_GUARDED_BY(mutex) = 0;  // tables had so far
+
+  // Written under the lock, read without.
+  std::atomic<uint64_t> size{0};
+  std::atomic<uint64_t> weight{0};
+
+  // Replaces the table, if there is one, by another for `entries`: with the same in it, or empty.
+  // False where memory is out; then nothing has changed.
+  bool ReplaceTable(const Slab& slab, size_t entries, bool keep_entries)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    std::unique_ptr<Table> replacement = Table::Create(entries);
+    if (replacement == nullptr) return false;
+    retired.reserve(retired.size() + 1);
+    Table* old = table.load(std::memory_order_relaxed);
+    if (old != nullptr && keep_entries) {
+      for (size_t i = 0; i < old->bucket_count(); ++i) {
+        const Bucket& bucket = old->bucket(i);
+        for (int slot = 0; slot < Bucket::kSlots; ++slot) {
+          const uint8_t tag = bucket.TagAt(slot);
+          if (tag == 0) continue;
+          const NodeIndex node = bucket.nodes[slot].load(std::memory_order_relaxed);
+          replacement->Insert(slab.At(node)->home, tag, node);
+        }
+      }
+    }
+    table.store(replacement.release(), std::memory_order_release);
+    ++replacements;
+    if (old != nullptr) retired.push_back({Epoch::Advance(), std::unique_ptr<Table>(old)});
+    return true;
+  }
+
+  bool HasRetiredTables() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return !retired.empty(); }
+
+  struct RetiredTable {
+    uint64_t tag;
+    std::unique_ptr<Table> table;
+  };
+  using RetiredTables = std::vector<RetiredTable>;
+
+  // The former tables, once no reader can hold any of them, given the epoch of the oldest reader,
+  // which was asked for after epoch `tag` ended; to be destroyed after the lock was released.
+  RetiredTables TakeRetiredTables(uint64_t tag, uint64_t oldest_reader)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const bool free = !retired.empty() && retired.back().tag < std::min(oldest_reader, tag + 1);
+    return free ? std::exchange(retired, RetiredTables()) : RetiredTables();
+  }
+
+ private:
+  RetiredTables retired ABSL_GUARDED_BY(mutex);  // oldest first
+};
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_STRIPE_H_

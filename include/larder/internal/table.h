@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Table: a hash index from key hashes to node indices that readers search without a lock.
+
+#ifndef LARDER_INTERNAL_TABLE_H_
+#define LARDER_INTERNAL_TABLE_H_
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "larder/internal/node.h"
+#include "larder/internal/pages.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace larder::internal {
+
+// One cache line: twelve tags, how many entries were displaced past this bucket, and twelve
+// indices. A lookup reads the tags, and follows only indices whose tag matches; usually that is
+// this line and one node. The layout follows F14 (N. Bronson and X. Shi, "Open-sourcing F14 for
+// faster, more memory-efficient hash tables", 2019), with indices for pointers.
+struct alignas(64) Bucket {
+  static constexpr int kSlots = 12;
+
+  // Tags 0..7, and tags 8..11 with the count of displaced entries above. Two words instead of
+  // bytes, so that atomic loads feed the vector comparison.
+  std::atomic<uint64_t> tags_low;
+  std::atomic<uint64_t> tags_high;
+  std::atomic<NodeIndex> nodes[kSlots];
+
+  // A bit for each slot whose tag is `tag`.
+  uint32_t Match(uint8_t tag) const {
+    // Acquire: a reader that sees a tag sees the index and the node that were written before it.
+    return MatchWords(tags_low.load(std::memory_order_acquire),
+                      tags_high.load(std::memory_order_acquire), tag);
+  }
+
+  // A bit for each slot that isn't free.
+  uint32_t Used() const { return ~Match(0) & ((1u << kSlots) - 1); }
+
+  uint32_t Displaced() const {
+    return static_cast<uint32_t>(tags_high.load(std::memory_order_acquire) >> 32);
+  }
+
+  // --- For the writer, who holds the stripe's lock.
+
+  uint8_t TagAt(int slot) const {
+    const auto& word = slot < 8 ? tags_low : tags_high;
+    return static_cast<uint8_t>(word.load(std::memory_order_relaxed) >> (8 * (slot & 7)));
+  }
+
+  void SetTag(int slot, uint8_t tag) {
+    auto& word = slot < 8 ? tags_low : tags_high;
+    const int shift = 8 * (slot & 7);
+    const uint64_t others = word.load(std::memory_order_relaxed) & ~(uint64_t{0xff} << shift);
+    word.store(others | (uint64_t{tag} << shift), std::memory_order_release);
+  }
+
+  void AddDisplaced(int32_t change) {
+    const uint64_t word = tags_high.load(std::memory_order_relaxed);
+    const uint64_t count = static_cast<uint32_t>(word >> 32) + static_cast<uint32_t>(change);
+    tags_high.store((count << 32) | static_cast<uint32_t>(word), std::memory_order_release);
+  }
+
+ private:
+  static uint32_t MatchWords(uint64_t low, uint64_t high, uint8_t tag) {
+#if defined(__SSE2__)
+    const __m128i tags = _mm_set_epi64x(static_cast<int64_t>(high), static_cast<int64_t>(low));
+    const __m128i equal = _mm_cmpeq_epi8(tags, _mm_set1_epi8(static_cast<char>(tag)));
+    return static_cast<uint32_t>(_mm_movemask_epi8(equal)) & ((1u << kSlots) - 1);
+#else
+    uint32_t found = 0;
+    for (int slot = 0; slot < kSlots; ++slot) {
+      const uint64_t word = slot < 8 ? low : high;
+      found |= uint32_t{static_cast<uint8_t>(word >> (8 * (slot & 7))) == tag} << slot;
+    }
+    return found;
+#endif
+  }
+};
+static_assert(sizeof(Bucket) == 64);
+
+// A fixed number of buckets. An entry lives in its home bucket or, where that was full, in one
+// after it (cyclically); each bucket it was displaced past counts it, so that a search knows when
+// to stop. Entries never move inside a table: a reader finds every entry that is there throughout
+// its search.
+//
+// Thread safety: Find from any thread; all else by one writer at a time. Whoever frees a table or a
+// node that was in it waits for the readers (epoch.h).
+class Table {
+ public:
+  // Where an entry is.
+  struct Position {
+    Bucket* bucket = nullptr;
+    int slot = 0;
+    explicit operator bool() const { return bucket != nullptr; }
+  };
+
+  // A table for `entries` at a good load; nullptr where memory is out.
+  static std::unique_ptr<Table> Create(size_t entries);
+
+  // Reader's search: calls matches(index) for candidates until one returns true, and returns
+  // whether one did. `matches` may be called for nodes of other keys, and for ones just removed.
+  template <class Matches>
+  bool Find(uint32_t home, uint8_t tag, Matches&& matches) const {
+    size_t at = HomeBucket(home);
+    for (size_t probes = 0; probes < buckets_; ++probes) {
+      const Bucket& bucket = data()[at];
+      for (uint32_t slots = bucket.Match(tag); slots != 0; slots &= slots - 1) {
+        // Acquire: the slot may meanwhile hold another node, published by this very store.
+        const NodeIndex node =
+            bucket.nodes[std::countr_zero(slots)].load(std::memory_order_acquire);
+        if (matches(node)) return true;
+      }
+      if (bucket.Displaced() == 0) return false;
+      at = at + 1 == buckets_ ? 0 : at + 1;
+    }
+    return false;
+  }
+
+  // Writer's search.
+  template <class Matches>
+  Position Locate(uint32_t home, uint8_t tag, Matches&& matches) {
+    size_t at = HomeBucket(home);
+    for (size_t probes = 0; probes < buckets_; ++probes) {
+      Bucket& bucket = data()[at];
+      for (uint32_t slots = bucket.Match(tag); slots != 0; slots &= slots - 1) {
+        const int slot = std::countr_zero(slots);
+        if (matches(bucket.nodes[slot].load(std::memory_order_relaxed))) return {&bucket, slot};
+      }
+      if (bucket.Displaced() == 0) break;
+      at = at + 1 == buckets_ ? 0 : at + 1;
+    }
+    return {};
+  }
+
+  // Writer's search for a node, whose key has the hash `home`.
+  Position LocateNode(uint32_t home, NodeIndex node);
+
+  // The node at a position that was found; kNoNode where none was.
+  static NodeIndex NodeAt(Position position) {
+    return position ? position.bucket->nodes[position.slot].load(std::memory_order_relaxed)
+                    : kNoNode;
+  }
+
+  // There is room for any number of entries up to the table's slots; past capacity() it gets slow.
+  void Insert(uint32_t home, uint8_t tag, NodeIndex node);
+
+  // Takes out the entry at `position`, whose key has the hash `home`.
+  void Erase(uint32_t home, Position position);
+
+  // Puts `node`, of the same key, in the place of what is at `position`, in one atomic step.
+  static void Replace(Position position, NodeIndex node) {
+    position.bucket->nodes[position.slot].store(node, std::memory_order_release);
+  }
+
+  size_t size() const { return size_; }
+  // How many entries fit at a good load.
+  size_t capacity() const { return capacity_; }
+
+  // For walks: the buckets, in no order of meaning.
+  size_t bucket_count() const { return buckets_; }
+  const Bucket& bucket(size_t i) const { return data()[i]; }
+
+  // Whether tags, displaced counts and size agree with each other. For tests; slow.
+  // `home_of(index)`: HashBits::Home() of a node's key.
+  template <class HomeOf>
+  bool Consistent(HomeOf&& home_of) const;
+
+ private:
+  Table(Pages pages, size_t buckets, size_t capacity)
+      : buckets_(static_cast<uint32_t>(buckets)), capacity_(capacity), pages_(std::move(pages)) {}
+
+  // Maps 32 hash bits onto 0..buckets-1 (D. Lemire, "Fast random integer generation in an
+  // interval", 2019): any number of buckets will do, so a table is as large as it has to be.
+  size_t HomeBucket(uint32_t home) const { return (uint64_t{home} * buckets_) >> 32; }
+
+  Bucket* data() const { return static_cast<Bucket*>(pages_.data()); }
+
+  const uint32_t buckets_;
+  const size_t capacity_;
+  size_t size_ = 0;
+  Pages pages_;
+};
+
+template <class HomeOf>
+bool Table::Consistent(HomeOf&& home_of) const {
+  std::unique_ptr<uint32_t[]> displaced(new uint32_t[buckets_]());
+  size_t entries = 0;
+  for (size_t i = 0; i < buckets_; ++i) {
+    for (int slot = 0; slot < Bucket::kSlots; ++slot) {
+      if (bucket(i).TagAt(slot) == 0) continue;
+      ++entries;
+      const NodeIndex node = bucket(i).nodes[slot].load(std::memory_order_relaxed);
+      size_t at = HomeBucket(home_of(node));
+      for (; at != i; at = at + 1 == buckets_ ? 0 : at + 1) ++displaced[at];
+    }
+  }
+  for (size_t i = 0; i < buckets_; ++i) {
+    if (bucket(i).Displaced() != displaced[i]) return false;
+  }
+  return entries == size_;
+}
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_TABLE_H_

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The eviction policies: what may be named as Cache's Policy.
+
+#ifndef LARDER_POLICY_H_
+#define LARDER_POLICY_H_
+
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <string_view>
+
+#include "larder/internal/lru.h"
+#include "larder/internal/node.h"
+#include "larder/internal/slab.h"
+#include "larder/internal/thread_record.h"
+
+namespace larder {
+
+// Least recently used: evicts the entry whose last hit or write is longest ago. Exact per stripe
+// where one thread uses the cache; with many, a hit may be recorded a little late.
+struct Lru {
+  using Implementation = internal::LruPolicy;
+  static constexpr std::string_view kName = "Lru";
+};
+
+// What a policy has to bring. It sees node headers only, never keys or values; it takes no lock,
+// reads no clock and does no I/O. Its class is compiled once, in src/.
+//   Shared      what hits of all threads read, on the stripe's read-mostly line
+//   OnHit       a lookup found the node. Without a lock, from many threads at once: it may write
+//               the node's `policy` word, with atomic operations, and nothing else
+//   OnInsert    the node has entered the cache           -+
+//   OnRemove    the node has left it, for any reason      |- under the stripe's lock
+//   Victim      the node to evict next, still in the cache -+
+template <class P>
+concept PolicyImplementation = std::constructible_from<
+    P, const internal::Slab*, const internal::SlotAllocator*, typename P::Shared*> &&
+    requires(P policy, internal::NodeHeader& node, internal::ThreadRecord& thread,
+             const typename P::Shared& shared, internal::NodeIndex index, size_t live) {
+  { P::OnHit(node, thread, shared) } -> std::same_as<void>;
+  { policy.OnInsert(index, thread) } -> std::same_as<void>;
+  { policy.OnRemove(index) } -> std::same_as<void>;
+  { policy.Victim(live) } -> std::same_as<internal::NodeIndex>;
+};
+
+// A tag type that names a policy.
+template <class P>
+concept EvictionPolicy = PolicyImplementation<typename P::Implementation> && requires {
+  { P::kName } -> std::convertible_to<std::string_view>;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_POLICY_H_

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef LARDER_REDIS_TIER_H_
+#define LARDER_REDIS_TIER_H_
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "larder/remote_tier.h"
+
+namespace larder {
+
+// Where a Redis server is and how to talk to it.
+struct RedisOptions {
+  // Exactly one of the two must be set: the path of a Unix socket, or a host name or IP address.
+  std::string unix_socket;
+  std::string host;
+  // TCP port, 1 to 65535. Only used with `host`.
+  int port = 6379;
+
+  // Sent with AUTH on each new connection if either is set. A password alone is that of the default
+  // user (`requirepass`); a user name needs Redis 6 or newer.
+  std::string username;
+  std::string password;
+
+  // Number of the logical database, >= 0.
+  int database = 0;
+
+  // Put in front of every key, so that several users can share one database. Any bytes.
+  std::string key_prefix;
+
+  // Longest time for one connection to come about, AUTH and SELECT included. > 0. Looking up a host
+  // name is the system resolver's affair and not bounded by this; addresses and Unix sockets need
+  // no look-up.
+  absl::Duration connect_timeout = absl::Seconds(1);
+
+  // Longest time for a call, everything included; a call's own timeout can only shorten it. > 0;
+  // absl::InfiniteDuration() sets no limit.
+  absl::Duration command_timeout = absl::Seconds(1);
+
+  // Connections are made when needed and kept, at most this many. >= 1. A call that finds all of
+  // them taken waits, within its timeout.
+  int max_connections = 16;
+
+  // OK, or InvalidArgument naming the field and its value (never the password's).
+  absl::Status Validate() const;
+};
+
+// A RemoteTier in a Redis server (or what speaks its protocol, RESP2).
+//
+// Values are stored as plain Redis strings under `key_prefix` + key: what other programs wrote can
+// be read, and they can read what larder wrote.
+//
+// No connection is made before the first call, so a Redis that is down does not keep a server from
+// starting; Ping() tells whether it answers. A connection that breaks is closed, and the next call
+// makes a new one. A reply is either that of the request, complete and of the kind which the
+// command promises, or the connection is closed: an answer that comes too late never answers
+// another request.
+//
+// A call that finds a kept connection closed by the server (restarted, or its `timeout` setting for
+// idle clients) is repeated once on a new connection. All commands sent are idempotent; still, if
+// the server executed an Erase and died before it answered, the repeated one returns false.
+//
+// Errors are those of RemoteTier; each names the server's address and the command. No call raises
+// SIGPIPE. Thread-safe.
+class RedisTier : public RemoteTier {
+ public:
+  // InvalidArgument if Validate() says so. Doesn't connect.
+  static absl::StatusOr<std::unique_ptr<RedisTier>> Create(RedisOptions options);
+
+  // No call may be under way.
+  ~RedisTier() override;
+
+  RedisTier(const RedisTier&) = delete;
+  RedisTier& operator=(const RedisTier&) = delete;
+
+  // OK if the server answers and accepts the credentials and the database number.
+  absl::Status Ping(absl::Duration timeout);
+
+  // GET.
+  absl::StatusOr<std::optional<std::string>> Get(std::string_view key,
+                                                 absl::Duration timeout) override;
+
+  // SET, with PX unless ttl is infinite. Redis counts in milliseconds: 1 ms is the shortest ttl.
+  absl::Status Set(std::string_view key, std::string_view value, absl::Duration ttl,
+                   absl::Duration timeout) override;
+
+  // DEL. True whatever kind of value the key held.
+  absl::StatusOr<bool> Erase(std::string_view key, absl::Duration timeout) override;
+
+  // MGET: one round trip, for very many keys in several commands sent at once, so that the server
+  // can serve others in between. A key that holds something other than a string counts as absent,
+  // which is MGET's own way.
+  absl::StatusOr<std::vector<std::optional<std::string>>> GetMany(
+      absl::Span<const std::string_view> keys, absl::Duration timeout) override;
+
+  // DEL: one round trip, as in GetMany.
+  absl::StatusOr<size_t> EraseMany(absl::Span<const std::string_view> keys,
+                                   absl::Duration timeout) override;
+
+ private:
+  class Impl;
+  explicit RedisTier(std::unique_ptr<Impl> impl);
+
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_REDIS_TIER_H_

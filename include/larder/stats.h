@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// CacheStats: what a cache has done so far.
+
+#ifndef LARDER_STATS_H_
+#define LARDER_STATS_H_
+
+#include <cstdint>
+
+#include "absl/time/time.h"
+
+namespace larder {
+
+// A snapshot of a cache's counters since it was created. Each counter is exact once the
+// operations it counts have returned; while others run, counters are read one after the other,
+// so sums over them may be off by the operations in flight.
+struct CacheStats {
+  uint64_t hits = 0;           // Get, Pin, Visit, GetOrLoad that found a live entry
+  uint64_t misses = 0;         // the same that found none
+  uint64_t puts = 0;           // entries stored: Put, PutIfAbsent, Compute, loads
+  uint64_t rejected_puts = 0;  // entries not stored: heavier than the whole cache
+
+  uint64_t loads = 0;          // loader calls that have ended
+  uint64_t load_failures = 0;  // of these, with an error status or an exception
+  absl::Duration load_time;    // spent in loaders, summed over loads
+  uint64_t joined = 0;         // callers that waited for another caller's load
+
+  uint64_t evictions = 0;    // entries removed because the cache was full
+  uint64_t expirations = 0;  // entries removed after their ttl or idle_ttl
+  uint64_t erased = 0;       // entries removed by Erase, EraseIf, Compute
+  uint64_t replaced = 0;     // entries removed by a newer value
+  uint64_t cleared = 0;      // entries removed by Clear
+
+  uint64_t size = 0;           // entries held now, expired ones not yet reclaimed included
+  uint64_t weight = 0;         // what they weigh together
+  uint64_t max_overshoot = 0;  // the most that weight was ever over the capacity
+
+  // hits / (hits + misses); 0 where nothing was looked up.
+  double hit_ratio() const {
+    const uint64_t lookups = hits + misses;
+    return lookups == 0 ? 0 : static_cast<double>(hits) / static_cast<double>(lookups);
+  }
+};
+
+}  // namespace larder
+
+#endif  // LARDER_STATS_H_

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "larder/internal/thread_record.h"
+
+#include "larder/internal/mutex.h"
+
+namespace larder::internal {
+namespace {
+
+// Registration is rare; a lock keeps it simple, and hands what the last owner of a record wrote
+// over to the next.
+Mutex& RegistryMutex() {
+  static Mutex mutex;
+  return mutex;
+}
+
+}  // namespace
+
+std::atomic<ThreadRecord*> ThreadRecord::first_{nullptr};
+std::atomic<size_t> ThreadRecord::in_use_{0};
+
+// Gives the record back when its thread ends.
+struct ThreadRecord::Lease {
+  ThreadRecord* record = nullptr;
+  ~Lease() {
+    if (record == nullptr) return;
+    MutexLock lock(&RegistryMutex());
+    current_ = nullptr;
+    record->taken.store(false, std::memory_order_release);
+    in_use_.fetch_sub(1, std::memory_order_seq_cst);
+  }
+};
+
+ThreadRecord& ThreadRecord::Register() {
+  thread_local Lease lease;
+  MutexLock lock(&RegistryMutex());
+  ThreadRecord* record = first_.load(std::memory_order_relaxed);
+  uint32_t records = 0;
+  while (record != nullptr && record->taken.load(std::memory_order_relaxed)) {
+    record = record->next;
+    ++records;
+  }
+  if (record == nullptr) {
+    record = new ThreadRecord;
+    record->index = records;
+    record->random = records;
+    record->next = first_.load(std::memory_order_relaxed);
+    first_.store(record, std::memory_order_release);
+  }
+  record->taken.store(true, std::memory_order_relaxed);
+  // Before this thread's first guard: a reclaimer that doesn't see this count yet has unlinked
+  // what it frees where this thread, later, can't find it.
+  in_use_.fetch_add(1, std::memory_order_seq_cst);
+  lease.record = record;
+  current_ = record;
+  return *record;
+}
+
+}  // namespace larder::internal

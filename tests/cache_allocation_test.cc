@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Memory that runs out anywhere: the n-th allocation of an operation fails, for every n. Whatever
+// comes of the operation, nothing leaks, nothing hangs, and the cache is sound afterwards.
+
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "gtest/gtest.h"
+#include "larder/cache.h"
+#include "larder/manual_clock.h"
+#include "tests/support/throwing.h"
+
+namespace {
+
+// Allocations left in this thread before one fails; negative: none does.
+thread_local int64_t allocations_left = -1;
+
+void* Allocate(std::size_t bytes) {
+  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
+  if (void* memory = std::malloc(bytes)) return memory;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+// Not inlined, so that the compiler doesn't take malloc's memory and this delete for a mismatch.
+[[gnu::noinline]] void* operator new(std::size_t bytes) { return Allocate(bytes); }
+[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return Allocate(bytes);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace larder::test {
+namespace {
+
+using CountedCache = Cache<uint64_t, Counted>;
+using Operation = std::function<void(CountedCache&)>;
+
+struct Case {
+  std::string name;
+  Operation run;
+};
+
+constexpr uint64_t kEntries = 700;  // more than the first table holds
+
+std::vector<Case> Cases() {
+  const auto load = [](uint64_t key) -> absl::StatusOr<Counted> { return Counted(key); };
+  const auto fail = [](uint64_t) -> absl::StatusOr<Counted> {
+    throw std::runtime_error(std::string(100, 'x'));
+  };
+  return {
+      {"Create", [](CountedCache&) {}},
+      {"Puts",
+       [](CountedCache& cache) {
+         for (uint64_t key = 0; key < kEntries; ++key) (void)cache.Put(key, Counted(key));
+       }},
+      {"PutsThatExpireAndWeigh",
+       [](CountedCache& cache) {
+         for (uint64_t key = 0; key < 100; ++key) {
+           (void)cache.Put(key, Counted(key), {.ttl = absl::Seconds(1), .weight = 30});
+         }
+       }},
+      {"Load", [load](CountedCache& cache) { (void)cache.GetOrLoad(9000, load); }},
+      {"LoadThatThrows",
+       [fail](CountedCache& cache) {
+         try {
+           (void)cache.GetOrLoad(9000, fail);
+         } catch (const std::runtime_error&) {
+         }
+       }},
+      {"Compute",
+       [](CountedCache& cache) {
+         (void)cache.Compute(1, [](std::optional<Counted> old) { return old; });
+       }},
+      {"EraseIf", [](CountedCache& cache) { cache.EraseIf([](auto&, auto&) { return true; }); }},
+      {"Clear", [](CountedCache& cache) { cache.Clear(); }},
+      {"SetCapacity", [](CountedCache& cache) { (void)cache.SetCapacity(3); }},
+      {"Maintenance", [](CountedCache& cache) { cache.RunMaintenance(SIZE_MAX); }},
+  };
+}
+
+class AllocationTest : public ::testing::TestWithParam<Case> {};
+
+// Returns whether the operation ran to its end without missing an allocation.
+bool RunWithoutTheNth(const Operation& run, bool in_create, int64_t n) {
+  ManualClock clock;
+  CountedCache::Options options;
+  options.capacity = 1000;
+  options.clock = &clock;
+  options.stripes = 2;
+  bool complete = false;
+  allocations_left = in_create ? n : -1;
+  auto cache = CountedCache::Create(options);
+  if (!cache.ok()) {
+    allocations_left = -1;
+    EXPECT_TRUE(absl::IsResourceExhausted(cache.status())) << cache.status();
+    return false;
+  }
+  if (!in_create) {
+    for (uint64_t key = 0; key < kEntries / 2; ++key) EXPECT_TRUE((*cache)->Put(key, key).ok());
+    allocations_left = n;
+  }
+  try {
+    run(**cache);
+  } catch (const std::bad_alloc&) {
+  }
+  complete = allocations_left >= 0;
+  allocations_left = -1;
+  EXPECT_TRUE((*cache)->CheckInvariants().ok()) << (*cache)->CheckInvariants();
+  // Nothing is stuck: the key can be loaded, put and found.
+  EXPECT_TRUE((*cache)
+                  ->GetOrLoad(9000, [](uint64_t) -> absl::StatusOr<Counted> { return Counted(1); })
+                  .ok());
+  EXPECT_TRUE((*cache)->Put(9001, Counted(2)).ok());
+  EXPECT_TRUE((*cache)->Contains(9001));
+  EXPECT_TRUE((*cache)->CheckInvariants().ok()) << (*cache)->CheckInvariants();
+  return complete;
+}
+
+TEST_P(AllocationTest, AnyMayFail) {
+  constexpr int64_t kMost = 10'000;
+  int64_t n = 0;
+  while (n < kMost && !RunWithoutTheNth(GetParam().run, GetParam().name == "Create", n)) ++n;
+  EXPECT_LT(n, kMost);
+  EXPECT_EQ(Counted::Live(), 0);
+  EXPECT_EQ(Counted::Violations(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Operations, AllocationTest, ::testing::ValuesIn(Cases()),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace larder::test

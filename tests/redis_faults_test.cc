@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RedisTier while a real redis-server dies, stands still and comes back, and under many threads.
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "larder/redis_tier.h"
+#include "tests/support/redis_cli.h"
+#include "tests/support/redis_server.h"
+
+namespace larder {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr absl::Duration kForever = absl::InfiniteDuration();
+
+class RedisFaultsTest : public ::testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    const bool tcp = GetParam();
+    auto server = test::RedisServer::Start({.tcp = tcp});
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    if (tcp) {
+      options_.host = "127.0.0.1";
+      options_.port = server_->port();
+    } else {
+      options_.unix_socket = server_->unix_socket();
+    }
+    options_.connect_timeout = absl::Seconds(30);
+    options_.command_timeout = absl::Seconds(30);
+  }
+
+  std::unique_ptr<RedisTier> Tier(int connections) {
+    options_.max_connections = connections;
+    auto tier = RedisTier::Create(options_);
+    EXPECT_TRUE(tier.ok()) << tier.status();
+    return *std::move(tier);
+  }
+
+  std::unique_ptr<test::RedisServer> server_;
+  RedisOptions options_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Sockets, RedisFaultsTest, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "Tcp" : "Unix"; });
+
+void RunThreads(int count, const std::function<void(int)>& body) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < count; ++i) threads.emplace_back(body, i);
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_P(RedisFaultsTest, AKilledServerIsUnavailableAndARestartedOneServes) {
+  const auto tier = Tier(4);
+  ASSERT_EQ(tier->Set("k", "v", kForever, kForever), absl::OkStatus());
+  server_->Kill();
+  for (int i = 0; i < 3; ++i) {
+    const absl::Status status = tier->Get("k", kForever).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("GET"));
+  }
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_EQ(server_->Restart(), absl::OkStatus());
+    EXPECT_EQ(tier->Get("k", kForever).value(), std::nullopt);
+    EXPECT_EQ(tier->Set("k", "v", kForever, kForever), absl::OkStatus());
+  }
+}
+
+TEST_P(RedisFaultsTest, AServerKilledInTheMiddleOfMuchWork) {
+  const auto tier = Tier(4);
+  std::atomic<int> ended{0};
+  std::atomic<int> served{0};
+  std::thread killer([&] {
+    while (served < 1000 && ended == 0) std::this_thread::yield();
+    server_->Kill();
+  });
+  RunThreads(8, [&](int thread) {
+    const std::string key = std::to_string(thread);
+    absl::Status status;
+    while (status.ok()) {
+      status = tier->Set(key, key, kForever, kForever);
+      if (!status.ok()) break;
+      const auto value = tier->Get(key, kForever);
+      status = value.status();
+      if (status.ok()) {
+        EXPECT_EQ(*value, key);
+        ++served;
+      }
+    }
+    ++ended;
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  });
+  killer.join();
+  EXPECT_GE(served, 1000);
+  ASSERT_EQ(server_->Restart(), absl::OkStatus());
+  EXPECT_EQ(tier->Set("k", "v", kForever, kForever), absl::OkStatus());
+}
+
+TEST_P(RedisFaultsTest, APausedServerRunsIntoTheDeadlineAndMixesNothingUp) {
+  const auto tier = Tier(1);
+  for (const char* key : {"a", "b", "c"}) {
+    ASSERT_EQ(tier->Set(key, std::string("value of ") + key, kForever, kForever), absl::OkStatus());
+  }
+  for (int round = 0; round < 3; ++round) {
+    server_->Pause();
+    const absl::Status status = tier->Get("a", absl::Milliseconds(20)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
+    EXPECT_EQ(tier->Get("c", absl::Milliseconds(20)).status().code(),
+              absl::StatusCode::kDeadlineExceeded);
+    server_->Resume();
+    for (const char* key : {"b", "a", "c"}) {
+      EXPECT_EQ(tier->Get(key, kForever).value(), std::string("value of ") + key);
+    }
+  }
+}
+
+// Timeouts so short that many calls give up with their answer under way.
+TEST_P(RedisFaultsTest, AnswersBelongToTheirRequestsHoweverManyGiveUp) {
+  constexpr int kKeys = 50;
+  constexpr int kCalls = 1500;
+  const auto tier = Tier(3);
+  for (int key = 0; key < kKeys; ++key) {
+    ASSERT_EQ(tier->Set(std::to_string(key), std::string(key * 400, 'x') + std::to_string(key),
+                        kForever, kForever),
+              absl::OkStatus());
+  }
+  std::atomic<int> answered{0};
+  RunThreads(6, [&](int thread) {
+    for (int i = 0; i < kCalls; ++i) {
+      const int key = (thread * 31 + i * 7) % kKeys;
+      const absl::Duration timeout = absl::Microseconds(20 + (i * 37) % 400);
+      const auto value = tier->Get(std::to_string(key), i % 10 == 0 ? kForever : timeout);
+      if (value.ok()) {
+        ++answered;
+        ASSERT_EQ(*value, std::string(key * 400, 'x') + std::to_string(key));
+      } else {
+        ASSERT_EQ(value.status().code(), absl::StatusCode::kDeadlineExceeded) << value.status();
+      }
+    }
+  });
+  EXPECT_GE(answered, 6 * kCalls / 10);
+}
+
+TEST_P(RedisFaultsTest, MoreThreadsThanConnections) {
+  constexpr int kConnections = 3;
+  const auto tier = Tier(kConnections);
+  RunThreads(16, [&](int thread) {
+    for (int i = 0; i < 200; ++i) {
+      const std::string key = std::to_string(thread) + "/" + std::to_string(i % 10);
+      const std::string value = key + std::string(i, 'x');
+      ASSERT_EQ(tier->Set(key, value, absl::Hours(1), kForever), absl::OkStatus());
+      ASSERT_EQ(tier->Get(key, kForever).value(), value);
+      const auto both = tier->GetMany({"none", key}, kForever);
+      ASSERT_TRUE(both.ok()) << both.status();
+      ASSERT_EQ((*both)[1], value);
+      ASSERT_EQ(tier->Erase(key, kForever).value(), true);
+    }
+  });
+  auto cli = test::RedisCli::Connect(server_->unix_socket());
+  ASSERT_TRUE(cli.ok()) << cli.status();
+  EXPECT_EQ((*cli)->Run({"DBSIZE"}).value(), "0");
+  const std::string stats = (*cli)->Run({"INFO", "clients"}).value();
+  const size_t at = stats.find("connected_clients:");
+  ASSERT_NE(at, std::string::npos);
+  EXPECT_LE(std::stoi(stats.substr(at + 18)), kConnections + 1);
+}
+
+TEST_P(RedisFaultsTest, ConnectionsTheServerClosedWhileIdleGoUnnoticed) {
+  const auto tier = Tier(8);
+  auto cli = test::RedisCli::Connect(server_->unix_socket());
+  ASSERT_TRUE(cli.ok()) << cli.status();
+  for (int round = 0; round < 5; ++round) {
+    RunThreads(8, [&](int thread) {
+      ASSERT_EQ(tier->Set(std::to_string(thread), "v", kForever, kForever), absl::OkStatus());
+    });
+    ASSERT_TRUE((*cli)->Run({"CLIENT", "KILL", "TYPE", "normal"}).ok());
+  }
+  RunThreads(
+      8, [&](int thread) { EXPECT_EQ(tier->Get(std::to_string(thread), kForever).value(), "v"); });
+}
+
+}  // namespace
+}  // namespace larder

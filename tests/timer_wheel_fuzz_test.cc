@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// The timer wheel against an exact oracle: all scheduled nodes, ordered by deadline.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <random>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "larder/internal/node.h"
+#include "larder/internal/slab.h"
+#include "larder/internal/timer_wheel.h"
+#include "tests/support/rounds.h"
+
+namespace larder::internal {
+namespace {
+
+using ::larder::test::Rounds;
+using ::larder::test::SeedOfRound;
+
+constexpr int64_t kTick = int64_t{1} << 20;  // ns
+constexpr int64_t kDay = int64_t{86'400} * 1'000'000'000;
+constexpr int64_t kYear = 365 * kDay;
+constexpr int64_t kBegin = std::numeric_limits<int64_t>::min();
+
+int64_t Plus(int64_t time, int64_t nanos) {
+  int64_t sum;
+  if (!__builtin_add_overflow(time, nanos, &sum)) return sum;
+  return nanos > 0 ? kNever : kBegin;
+}
+
+// The latest time at which the wheel may hold a node back: its deadline, rounded up to a tick;
+// kNever where no tick begins after it.
+int64_t DueBy(int64_t deadline) {
+  const int64_t part = deadline & (kTick - 1);
+  if (part == 0) return deadline;
+  return deadline - part > kNever - kTick ? kNever : deadline - part + kTick;
+}
+
+enum class Time { kMonotonic, kStepsBack };
+
+// One wheel, the oracle, and random operations on both.
+class Fuzz {
+ public:
+  Fuzz(uint64_t seed, Time time)
+      : random_(seed),
+        steps_back_(time == Time::kStepsBack),
+        now_(StartTime()),
+        latest_(now_),
+        wheel_(&slab_, now_) {}
+
+  void Step() {
+    switch (random_() % 8) {
+      case 0:
+      case 1:
+      case 2:
+        ScheduleSome();
+        break;
+      case 3:
+        if (!scheduled_.empty()) CancelOne();
+        break;
+      case 4:
+        if (!scheduled_.empty()) MoveOne();
+        break;
+      case 5:
+        AdvanceToJustBeforeTheNextEvent();
+        break;
+      default:
+        MoveTime();
+        Advance(RandomBudget());
+    }
+    Check();
+  }
+
+  // Calls that give enough budget in total take out every node that is due.
+  void Finish() {
+    Drain();
+    now_ = latest_;
+    Drain();
+  }
+
+ private:
+  void Drain() {
+    const size_t enough = 20 * (scheduled_.size() + 1);
+    size_t visited = 0;
+    for (bool more = true; more && !::testing::Test::HasFatalFailure();) {
+      const size_t budget = 1 + random_() % 50;
+      const TimerWheel::Due due = Advance(budget);
+      visited += due.visited;
+      more = due.more;
+      ASSERT_LE(visited, enough) << "no progress";
+    }
+    Check();
+  }
+
+  // From ticks to hundreds of years, as likely each.
+  int64_t RandomSpan() {
+    const int64_t span = static_cast<int64_t>(random_() >> (1 + random_() % 63));
+    return random_() % 4 == 0 ? span / kTick * kTick : span;
+  }
+
+  int64_t StartTime() {
+    switch (random_() % 6) {
+      case 0:
+        return 0;
+      case 1:
+        return -RandomSpan();
+      case 2:
+        return kBegin;
+      case 3:
+        return kNever - RandomSpan();
+      default:
+        return RandomSpan();
+    }
+  }
+
+  int64_t RandomDeadline() {
+    switch (random_() % 16) {
+      case 0:
+        return Plus(now_, -RandomSpan());
+      case 1:
+        return kNever - 1 - static_cast<int64_t>(random_() % (2 * kTick));
+      case 2:
+        return now_;
+      default:
+        return std::min(kNever - 1, Plus(now_, RandomSpan()));
+    }
+  }
+
+  NodeIndex NewNode(int64_t deadline) {
+    NodeIndex node;
+    if (!idle_.empty()) {
+      node = idle_.back();
+      idle_.pop_back();
+    } else {
+      node = slots_.Allocate();
+      slab_.At(node)->timer_prev = NodeHeader::kNoTimer;
+    }
+    slab_.At(node)->deadline.store(deadline, std::memory_order_relaxed);
+    return node;
+  }
+
+  // Mostly one; sometimes many that are due at about the same time.
+  void ScheduleSome() {
+    const int64_t deadline = RandomDeadline();
+    const size_t count = random_() % 32 == 0 ? random_() % 300 : 1;
+    for (size_t i = 0; i < count; ++i) {
+      const int64_t own = std::min(kNever - 1, Plus(deadline, static_cast<int64_t>(i % 3)));
+      const NodeIndex node = NewNode(own);
+      wheel_.Schedule(node);
+      by_deadline_.emplace(own, node);
+      scheduled_.push_back(node);
+    }
+  }
+
+  void Forget(NodeIndex node) {
+    const int64_t deadline = slab_.At(node)->deadline.load(std::memory_order_relaxed);
+    ASSERT_EQ(by_deadline_.erase({deadline, node}), 1u) << "node " << node << " wasn't scheduled";
+    scheduled_.erase(std::find(scheduled_.begin(), scheduled_.end(), node));
+    idle_.push_back(node);
+  }
+
+  NodeIndex AnyScheduled() { return scheduled_[random_() % scheduled_.size()]; }
+
+  void CancelOne() {
+    const NodeIndex node = AnyScheduled();
+    wheel_.Cancel(node);
+    Forget(node);
+    EXPECT_FALSE(slab_.At(node)->HasTimer());
+  }
+
+  void MoveOne() {
+    const NodeIndex node = AnyScheduled();
+    auto& deadline = slab_.At(node)->deadline;
+    const int64_t old = deadline.load(std::memory_order_relaxed);
+    const int64_t later = std::min(kNever - 1, Plus(old, RandomSpan()));
+    by_deadline_.erase({old, node});
+    by_deadline_.emplace(later, node);
+    deadline.store(later, std::memory_order_relaxed);
+  }
+
+  // Stands still, creeps, leaps over years, or goes back.
+  void MoveTime() {
+    switch (random_() % 8) {
+      case 0:
+        break;
+      case 1:
+        now_ = Plus(now_, static_cast<int64_t>(random_() % (3 * kTick)));
+        break;
+      case 2:
+        now_ = Plus(now_, static_cast<int64_t>(random_() % 3) * kYear);
+        break;
+      case 3:
+        if (steps_back_) {
+          now_ = Plus(now_, -RandomSpan());
+          break;
+        }
+        [[fallthrough]];
+      case 4:
+        if (!by_deadline_.empty()) now_ = std::max(now_, by_deadline_.begin()->first);
+        break;
+      default:
+        now_ = Plus(now_, RandomSpan() >> 8);
+    }
+    latest_ = std::max(latest_, now_);
+  }
+
+  size_t RandomBudget() {
+    constexpr size_t kBudgets[] = {0, 1, 1, 3, 17, 200, 5'000};
+    return kBudgets[random_() % std::size(kBudgets)];
+  }
+
+  void AdvanceToJustBeforeTheNextEvent() {
+    const int64_t next = wheel_.next_event();
+    if (next == kNever || next <= latest_) return;
+    now_ = latest_ = next - 1;
+    EXPECT_EQ(Advance(5'000).visited, 0u) << "had work before its next event";
+  }
+
+  TimerWheel::Due Advance(size_t budget) {
+    const TimerWheel::Due due = wheel_.Advance(now_, budget);
+    EXPECT_LE(due.visited, budget);
+    size_t count = 0;
+    NodeIndex next = kNoNode;
+    for (NodeIndex node = due.first; node != kNoNode; node = next, ++count) {
+      next = slab_.At(node)->timer_next;
+      EXPECT_FALSE(slab_.At(node)->HasTimer());
+      EXPECT_LE(slab_.At(node)->deadline.load(std::memory_order_relaxed), now_) << "early";
+      TakeOut(node);
+    }
+    EXPECT_EQ(count, due.count);
+    EXPECT_GE(due.visited, due.count);
+    // A clock that went back stands still until it is where it was.
+    if (!due.more && now_ == latest_ && !by_deadline_.empty()) {
+      const int64_t due_by = DueBy(by_deadline_.begin()->first);
+      EXPECT_TRUE(due_by > now_ || due_by == kNever) << "forgot a node that is due";
+    }
+    return due;
+  }
+
+  // Some are scheduled anew at once, as the owner of a node may.
+  void TakeOut(NodeIndex node) {
+    Forget(node);
+    if (random_() % 4 != 0) return;
+    idle_.pop_back();
+    const int64_t deadline = RandomDeadline();
+    slab_.At(node)->deadline.store(deadline, std::memory_order_relaxed);
+    rescheduled_.emplace_back(deadline, node);
+  }
+
+  void Check() {
+    for (const auto& [deadline, node] : std::exchange(rescheduled_, {})) {
+      wheel_.Schedule(node);
+      by_deadline_.emplace(deadline, node);
+      scheduled_.push_back(node);
+    }
+    ASSERT_TRUE(wheel_.Consistent());
+    ASSERT_EQ(wheel_.size(), scheduled_.size());
+    if (scheduled_.empty()) {
+      ASSERT_EQ(wheel_.next_event(), kNever);
+      return;
+    }
+    // No later than the next node's due time, unless the wheel has been past that already: then no
+    // later than there.
+    const int64_t due_by = DueBy(by_deadline_.begin()->first);
+    ASSERT_LE(wheel_.next_event(), std::max(due_by, latest_));
+  }
+
+  std::mt19937_64 random_;
+  const bool steps_back_;
+  Slab slab_{sizeof(NodeHeader), 8};
+  SlotAllocator slots_{&slab_, 0};
+  int64_t now_;
+  int64_t latest_;
+  TimerWheel wheel_;
+  std::set<std::pair<int64_t, NodeIndex>> by_deadline_;
+  std::vector<NodeIndex> scheduled_;
+  std::vector<std::pair<int64_t, NodeIndex>> rescheduled_;
+  std::vector<NodeIndex> idle_;
+};
+
+void RunFuzz(Time time) {
+  for (int round = 0; round < Rounds(200); ++round) {
+    SCOPED_TRACE(::testing::Message() << "LARDER_TEST_SEED=" << SeedOfRound(round));
+    Fuzz fuzz(SeedOfRound(round), time);
+    for (int step = 0; step < 300; ++step) {
+      fuzz.Step();
+      if (::testing::Test::HasFailure()) return;
+    }
+    fuzz.Finish();
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(TimerWheelFuzzTest, NeverEarlyAndNothingForgotten) { RunFuzz(Time::kMonotonic); }
+
+TEST(TimerWheelFuzzTest, NeverEarlyAndNothingForgottenWhereTheClockStepsBack) {
+  RunFuzz(Time::kStepsBack);
+}
+
+}  // namespace
+}  // namespace larder::internal
