@@ -4,7 +4,6 @@
 // comes of the operation, nothing leaks, nothing hangs, and the cache is sound afterwards.
 
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <new>
 #include <stdexcept>
@@ -17,32 +16,8 @@
 #include "gtest/gtest.h"
 #include "larder/cache.h"
 #include "larder/manual_clock.h"
+#include "tests/support/allocations.h"
 #include "tests/support/throwing.h"
-
-namespace {
-
-// Allocations left in this thread before one fails; negative: none does.
-thread_local int64_t allocations_left = -1;
-
-void* Allocate(std::size_t bytes) {
-  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
-  if (void* memory = std::malloc(bytes)) return memory;
-  throw std::bad_alloc();
-}
-
-}  // namespace
-
-// Not inlined, so that the compiler doesn't take malloc's memory and this delete for a mismatch.
-[[gnu::noinline]] void* operator new(std::size_t bytes) { return Allocate(bytes); }
-[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  try {
-    return Allocate(bytes);
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace larder::test {
 namespace {
@@ -102,24 +77,22 @@ bool RunWithoutTheNth(const Operation& run, bool in_create, int64_t n) {
   options.capacity = 1000;
   options.clock = &clock;
   options.stripes = 2;
-  bool complete = false;
-  allocations_left = in_create ? n : -1;
+  if (in_create) Allocations::FailAfter(n);
   auto cache = CountedCache::Create(options);
   if (!cache.ok()) {
-    allocations_left = -1;
+    Allocations::Disarm();
     EXPECT_TRUE(absl::IsResourceExhausted(cache.status())) << cache.status();
     return false;
   }
   if (!in_create) {
     for (uint64_t key = 0; key < kEntries / 2; ++key) EXPECT_TRUE((*cache)->Put(key, key).ok());
-    allocations_left = n;
+    Allocations::FailAfter(n);
   }
   try {
     run(**cache);
   } catch (const std::bad_alloc&) {
   }
-  complete = allocations_left >= 0;
-  allocations_left = -1;
+  const bool complete = Allocations::Disarm();
   EXPECT_TRUE((*cache)->CheckInvariants().ok()) << (*cache)->CheckInvariants();
   // Nothing is stuck: the key can be loaded, put and found.
   EXPECT_TRUE((*cache)

@@ -2,11 +2,9 @@
 // Which keys and values a cache takes, and what it finds keys by.
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
-#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,22 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "larder/cache.h"
+#include "tests/support/allocations.h"
 #include "tests/support/cache_fixture.h"
-
-namespace {
-
-thread_local uint64_t allocations = 0;
-
-}  // namespace
-
-// Counts what this program allocates. Not inlined: gcc would take free() for a mismatch of new.
-[[gnu::noinline]] void* operator new(size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace larder::test {
 namespace {
@@ -53,13 +37,13 @@ TEST_F(CacheTypesTest, StringViewsFindStringsWithoutAllocating) {
   ASSERT_EQ(cache.Get(view), 1u);  // what a thread's first call sets up is not meant
   const std::string_view missing = view.substr(1);
 
-  const uint64_t before = allocations;
+  const uint64_t before = Allocations::Count();
   const bool found = cache.Get(view) == 1u && cache.Contains(view) &&
                      cache.Visit(view, [](uint64_t) {}) && cache.Pin(view) &&
                      *cache.GetOrLoad(view, loader) == 1u;
   const bool absent = !cache.Get(missing) && !cache.Contains(missing) && !cache.Pin(missing) &&
                       !cache.Visit(missing, [](uint64_t) {}) && !cache.Erase(missing);
-  const uint64_t after = allocations;
+  const uint64_t after = Allocations::Count();
 
   EXPECT_TRUE(found);
   EXPECT_TRUE(absent);
