@@ -32,7 +32,7 @@ class PolicyStripe {
   NodeIndex Insert(ThreadRecord& thread = ThreadRecord::Current()) {
     const NodeIndex node = slots_.Allocate();
     slab_.At(node)->timer_prev = NodeHeader::kNoTimer;
-    policy_.OnInsert(node, thread);
+    policy_.OnInsert(node, node, thread);
     ++live_;
     return node;
   }

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "larder/internal/lru.h"
@@ -28,19 +29,26 @@ struct Lru {
 // reads no clock and does no I/O. Its class is compiled once, in src/.
 //   Shared      what hits of all threads read, on the stripe's read-mostly line
 //   OnHit       a lookup found the node. Without a lock, from many threads at once: it may write
-//               the node's `policy` word, with atomic operations, and nothing else
-//   OnInsert    the node has entered the cache           -+
-//   OnRemove    the node has left it, for any reason      |- under the stripe's lock
-//   Victim      the node to evict next, still in the cache -+
+//               the node's stamp or count an access, with atomic operations, and nothing else
+// and under the stripe's lock:
+//   OnInsert    the node has entered the cache. `fingerprint` stands for its key: equal keys have
+//               equal ones, also after they were evicted
+//   OnReplace   the node has taken the place of `old`, of the same key, which has left: an access
+//   Victim      the node to evict next, of those that entered and haven't left; it stays for now
+//   OnEvict     the node that Victim named has left
+//   OnRemove    the node has left for another reason
 template <class P>
 concept PolicyImplementation = std::constructible_from<
     P, const internal::Slab*, const internal::SlotAllocator*, typename P::Shared*> &&
     requires(P policy, internal::NodeHeader& node, internal::ThreadRecord& thread,
-             const typename P::Shared& shared, internal::NodeIndex index, size_t live) {
+             const typename P::Shared& shared, internal::NodeIndex index, uint64_t fingerprint,
+             size_t live) {
   { P::OnHit(node, thread, shared) } -> std::same_as<void>;
-  { policy.OnInsert(index, thread) } -> std::same_as<void>;
-  { policy.OnRemove(index) } -> std::same_as<void>;
+  { policy.OnInsert(index, fingerprint, thread) } -> std::same_as<void>;
+  { policy.OnReplace(index, index, thread) } -> std::same_as<void>;
   { policy.Victim(live) } -> std::same_as<internal::NodeIndex>;
+  { policy.OnEvict(index, fingerprint) } -> std::same_as<void>;
+  { policy.OnRemove(index) } -> std::same_as<void>;
 };
 
 // A tag type that names a policy.

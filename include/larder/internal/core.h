@@ -18,6 +18,7 @@
 #include <span>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -118,6 +119,10 @@ class Core final : public NodeOwner {
   using PolicyT = typename Policy::Implementation;
   struct Flight;
   using StripeT = Stripe<PolicyT, Flight>;
+  // Whether a key's hash is our own code and quicker made than kept: no user's hash runs under a
+  // stripe's lock.
+  static constexpr bool kCheapHash =
+      std::is_integral_v<K> && std::is_same_v<Hash, internal::DefaultHash<K>>;
   static_assert(alignof(NodeT) <= 64,
                 "keys and values aligned to more than a line aren't supported");
 
@@ -200,13 +205,23 @@ class Core final : public NodeOwner {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   NodeIndex NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Makes room for the entry and tells the policy of it, whose old node has been detached, if it
+  // had one.
+  void Admit(StripeT& stripe, NodeIndex old_node, NodeIndex index, const NewEntry& entry,
+             Removals& removals) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   void Publish(StripeT& stripe, Table::Position replaced, NodeIndex index, const NewEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
 
   // --- core_removal.h
   uint64_t WeightOf(const NodeHeader& node, NodeIndex index) const;
-  // Takes a node out of everything but the table. Returns the cause announced: kExpired, if it was,
-  // whatever was given.
+  // What stands for a key where a policy remembers it. Collisions only blur what it remembers.
+  static uint64_t Fingerprint(HashBits hash) { return kCheapHash ? hash.all() : hash.Home(); }
+  uint64_t FingerprintOf(const NodeT& node) const {
+    if constexpr (kCheapHash) return HashBits(hash_(node.key)).all();
+    return node.home;
+  }
+  // Takes a node out of everything but the table, and but for the policy where it is replaced.
+  // Returns the cause announced: kExpired, if it was, whatever was given.
   RemovalCause Detach(StripeT& stripe, NodeIndex index, RemovalCause cause, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // The same, and out of the table. A node that isn't in the table was cleared (ClearStripe).
@@ -214,6 +229,8 @@ class Core final : public NodeOwner {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   TimerWheel::Due RemoveExpired(StripeT& stripe, size_t budget, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Whether `weight` more fits into the cache, without what was removed so far.
+  bool Fits(uint64_t weight, const Removals& removals) const;
   // Evicts from this stripe until `weight` more fits into the cache, or `most` are evicted, or
   // nothing is left here. Returns how many entries went.
   size_t MakeRoom(StripeT& stripe, uint64_t weight, size_t most, Removals& removals)

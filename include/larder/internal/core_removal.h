@@ -121,7 +121,11 @@ RemovalCause Core<K, V, P, H, E>::Detach(StripeT& stripe, NodeIndex index, Remov
                                          Removals& removals) {
   NodeHeader* node = slab_.At(index);
   if (node->HasTimer()) stripe.wheel->Cancel(index);
-  stripe.policy.OnRemove(index);
+  if (cause == RemovalCause::kEvicted) {
+    stripe.policy.OnEvict(index, FingerprintOf(*slab_.At<NodeT>(index)));
+  } else if (cause != RemovalCause::kReplaced) {
+    stripe.policy.OnRemove(index);
+  }
   // Whatever removes it: an expired entry was gone before.
   if (Expired(*node)) cause = RemovalCause::kExpired;
   node->SetRemoved(cause);
@@ -167,18 +171,20 @@ TimerWheel::Due Core<K, V, P, H, E>::RemoveExpired(StripeT& stripe, size_t budge
 }
 
 template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::Fits(uint64_t weight, const Removals& removals) const {
+  const uint64_t capacity = this->capacity();
+  const uint64_t held = this->weight() - removals.uncounted();
+  return held <= capacity && weight <= capacity - held;
+}
+
+template <class K, class V, class P, class H, class E>
 size_t Core<K, V, P, H, E>::MakeRoom(StripeT& stripe, uint64_t weight, size_t most,
                                      Removals& removals) {
-  const uint64_t capacity = this->capacity();
-  const auto fits = [&] {
-    const uint64_t held = this->weight() - removals.uncounted();
-    return held <= capacity && weight <= capacity - held;
-  };
-  if (fits()) return 0;
+  if (Fits(weight, removals)) return 0;
   // What is due goes before what is alive.
   const size_t expired = RemoveExpired(stripe, kRemovalsPerLock, removals).count;
   size_t evicted = 0;
-  for (; evicted < most && !fits(); ++evicted) {
+  for (; evicted < most && !Fits(weight, removals); ++evicted) {
     const NodeIndex victim = stripe.policy.Victim(stripe.size.load(std::memory_order_relaxed));
     if (victim == kNoNode) break;
     Remove(stripe, victim, RemovalCause::kEvicted, removals);

@@ -111,10 +111,24 @@ NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, V&& value, cons
 }
 
 template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Admit(StripeT& stripe, NodeIndex old_node, NodeIndex index,
+                                const NewEntry& entry, Removals& removals) {
+  ThreadRecord& thread = ThreadRecord::Current();
+  const bool takes_place = old_node != kNoNode && Fits(entry.weight, removals);
+  if (takes_place) {
+    stripe.policy.OnReplace(old_node, index, thread);
+  } else {
+    // An entry that others have to make room for enters anew.
+    if (old_node != kNoNode) stripe.policy.OnRemove(old_node);
+    MakeRoom(stripe, entry.weight, SIZE_MAX, removals);
+    stripe.policy.OnInsert(index, Fingerprint(entry.hash), thread);
+  }
+  slab_.At(index)->timer_prev = NodeHeader::kNoTimer;
+}
+
+template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Publish(StripeT& stripe, Table::Position replaced, NodeIndex index,
                                   const NewEntry& entry) {
-  slab_.At(index)->timer_prev = NodeHeader::kNoTimer;
-  stripe.policy.OnInsert(index, ThreadRecord::Current());
   if (entry.lifetime.deadline != kNever) stripe.wheel->Schedule(index);
   stripe.size.fetch_add(1, std::memory_order_relaxed);
   stripe.weight.fetch_add(entry.weight, std::memory_order_relaxed);
@@ -183,7 +197,7 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const
   hold.Release();
   if (flight != nullptr) flight->outdated = true;
   if (old_node != kNoNode) Detach(stripe, old_node, RemovalCause::kReplaced, removals);
-  MakeRoom(stripe, entry.weight, SIZE_MAX, removals);
+  Admit(stripe, old_node, index, entry, removals);
   if (stored != nullptr) *stored = PinNode(*slab_.At<NodeT>(index), index);
   Publish(stripe, old, index, entry);
   removals.CountWeight(entry.weight);

@@ -61,15 +61,13 @@ class LruPolicy {
 
   // --- All below under the stripe's lock.
 
-  // `node` enters the cache (or replaces another, which is removed).
-  void OnInsert(NodeIndex node, ThreadRecord& thread) {
-    clock_ = std::max(clock_, thread.recency) + 1;
-    thread.recency = clock_;
-    slab_.At(node)->policy.store(clock_, std::memory_order_relaxed);
-    if (clock_ - published_ >= kPublishEvery) Publish();
+  void OnInsert(NodeIndex node, uint64_t /*fingerprint*/, ThreadRecord& thread) {
+    Stamp(node, thread);
   }
+  void OnReplace(NodeIndex /*old*/, NodeIndex node, ThreadRecord& thread) { Stamp(node, thread); }
 
-  // `node` leaves the cache. Nothing to do: the queue checks its entries when it comes to them.
+  // Nothing to do: the queue checks its entries when it comes to them.
+  void OnEvict(NodeIndex, uint64_t /*fingerprint*/) {}
   void OnRemove(NodeIndex) {}
 
   // The node to evict next, which stays where it is; kNoNode where there is none. `live`: nodes in
@@ -81,6 +79,13 @@ class LruPolicy {
     uint64_t stamp;
     NodeIndex node;
   };
+
+  void Stamp(NodeIndex node, ThreadRecord& thread) {
+    clock_ = std::max(clock_, thread.recency) + 1;
+    thread.recency = clock_;
+    slab_.At(node)->policy.store(clock_, std::memory_order_relaxed);
+    if (clock_ - published_ >= kPublishEvery) Publish();
+  }
 
   // Two threads that are this close are as good as equal.
   static constexpr uint64_t kJustNow = 64;

@@ -67,11 +67,47 @@ struct NodeHeader {
   static constexpr uint32_t kExtra = 0x02000000;  // has a NodeExtra
   static constexpr uint32_t kOrphaned =
       0x04000000;  // reclaimed but for its pins: the last pin frees
+  // Two bits for policies that count accesses, up to three.
+  static constexpr uint32_t kAccess = 0x10000000;
+  static constexpr uint32_t kAccessMask = 0x30000000;
 
   bool InCache() const { return timer_prev <= kNoTimer; }
   bool HasTimer() const { return timer_prev < kNoTimer; }
   void SetRemoved(RemovalCause cause) { timer_prev = kRemoved + static_cast<uint32_t>(cause); }
   RemovalCause Cause() const { return static_cast<RemovalCause>(timer_prev - kRemoved); }
+
+  // For policies that keep lists: two links in the place of the stamp. Under the stripe's lock.
+  NodeIndex policy_prev() const {
+    return static_cast<NodeIndex>(policy.load(std::memory_order_relaxed));
+  }
+  NodeIndex policy_next() const {
+    return static_cast<NodeIndex>(policy.load(std::memory_order_relaxed) >> 32);
+  }
+  void set_policy_prev(NodeIndex node) { SetPolicyLinks(node, policy_next()); }
+  void set_policy_next(NodeIndex node) { SetPolicyLinks(policy_prev(), node); }
+
+  // Accesses counted, 0..3.
+  uint32_t accesses() const {
+    return (state.load(std::memory_order_relaxed) & kAccessMask) / kAccess;
+  }
+  // Counts one more, up to `most`, unless another thread changes the state at this moment.
+  void CountAccess(uint32_t most) {
+    uint32_t seen = state.load(std::memory_order_relaxed);
+    if ((seen & kAccessMask) >= most * kAccess) return;
+    state.compare_exchange_strong(seen, seen + kAccess, std::memory_order_relaxed);
+  }
+  // Under the stripe's lock; an access counted at this moment may be lost.
+  void set_accesses(uint32_t count) {
+    uint32_t seen = state.load(std::memory_order_relaxed);
+    while (!state.compare_exchange_weak(seen, (seen & ~kAccessMask) | (count * kAccess),
+                                        std::memory_order_relaxed)) {
+    }
+  }
+
+ private:
+  void SetPolicyLinks(NodeIndex prev, NodeIndex next) {
+    policy.store((uint64_t{next} << 32) | prev, std::memory_order_relaxed);
+  }
 };
 static_assert(sizeof(NodeHeader) == 32);
 
