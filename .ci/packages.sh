@@ -21,6 +21,8 @@ LARDER_BAZEL_PACKAGES=(
 if ! command -v bazel > /dev/null 2>&1 || [[ -d /usr/share/bazel ]]; then
   LARDER_BAZEL_PACKAGES+=(bazel-rules-java bazel-rules-proto)
 fi
+# Caches that the benchmarks compare larder with; without them the rest is measured.
+LARDER_PEER_PACKAGES=(librocksdb-dev libtbb-dev)
 # What the tests run beside themselves.
 LARDER_TEST_PACKAGES=(redis-server:redis-server)
 # What the CMake and clang configurations add.

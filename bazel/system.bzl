@@ -60,8 +60,11 @@ def _pkg_config(ctx):
         fail("larder: pkg-config was not found; install pkg-config (Debian, Ubuntu)")
     return str(tool)
 
-def _query(ctx, modules, package):
+def _query(ctx, modules, package, optional = False):
+    """The flags, as a list; None for modules that are optional and not there."""
     result = ctx.execute([_pkg_config(ctx), "--cflags", "--libs"] + modules)
+    if result.return_code != 0 and optional:
+        return None
     if result.return_code != 0:
         fail("larder: pkg-config does not find %s; install %s (Debian, Ubuntu).\n%s" % (
             " ".join(modules),
@@ -102,7 +105,11 @@ def _library(ctx, bazel_package, name, flags, extra_linkopts = []):
 def _system_library_impl(ctx):
     text = _HEADER
     for name, modules in ctx.attr.libraries.items():
-        flags = _query(ctx, modules.split(" "), ctx.attr.package)
+        flags = _query(ctx, modules.split(" "), ctx.attr.package, optional = bool(ctx.attr.optional_define))
+        if flags == None:
+            flags = []
+        elif ctx.attr.optional_define:
+            flags.append("-D" + ctx.attr.optional_define)
         text += _library(ctx, "", name, flags, ctx.attr.extra_linkopts.get(name, []))
     ctx.file("BUILD.bazel", text)
 
@@ -112,6 +119,7 @@ system_library = repository_rule(
     attrs = {
         "libraries": attr.string_dict(mandatory = True),
         "extra_linkopts": attr.string_list_dict(doc = "What pkg-config does not say, by target."),
+        "optional_define": attr.string(doc = "If set, the library may be missing: its targets are then empty, else they define this."),
         "package": attr.string(mandatory = True, doc = "What to install if it is missing."),
     },
     environ = ["PKG_CONFIG", "PKG_CONFIG_PATH"],

@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "absl/base/config.h"
@@ -49,6 +50,61 @@ void* MapAligned(size_t bytes) {
 }
 
 }  // namespace
+
+Reservation Reservation::Reserve(size_t least, size_t most) {
+  Reservation reservation;
+  for (size_t bytes = RoundUp(std::min(most, SIZE_MAX / 4), kHugePage);; bytes /= 2) {
+    bytes = RoundUp(std::max(bytes, least), kHugePage);
+    // One huge page more, to align the beginning.
+    void* whole = mmap(nullptr, bytes + kHugePage, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (whole == MAP_FAILED) {
+      if (bytes / 2 < least) return reservation;
+      continue;
+    }
+    const auto begin = reinterpret_cast<uintptr_t>(whole);
+    const uintptr_t aligned = RoundUp(begin, kHugePage);
+    if (aligned > begin) munmap(whole, aligned - begin);
+    if (const size_t rest = begin + kHugePage - aligned; rest > 0) {
+      munmap(reinterpret_cast<void*>(aligned + bytes), rest);
+    }
+    reservation.data_ = reinterpret_cast<char*>(aligned);
+    reservation.bytes_ = bytes;
+    return reservation;
+  }
+}
+
+bool Reservation::Commit(size_t bytes) {
+  if (bytes <= committed_) return true;
+  if (bytes > bytes_) return false;
+  // Few steps, since each is a system call: as much again, up to a bound.
+  constexpr size_t kSmallestStep = size_t{64} << 10;
+  constexpr size_t kLargestStep = size_t{32} << 20;
+  const size_t step = std::clamp(committed_, kSmallestStep, kLargestStep);
+  size_t end = RoundUp(std::max(bytes, committed_ + step), kSmallPage);
+  if (end > kHugePage) end = RoundUp(end, kHugePage);
+  end = std::min(end, bytes_);
+  if (mprotect(data_ + committed_, end - committed_, PROT_READ | PROT_WRITE) != 0) return false;
+  if (end > kHugePage) {
+    const size_t huge = std::max(committed_, kHugePage);
+    madvise(data_ + huge, end - huge, MADV_HUGEPAGE);
+  }
+#if LARDER_LEAK_ROOTS
+  if (committed_ > 0) __lsan_unregister_root_region(data_, committed_);
+  __lsan_register_root_region(data_, end);
+#endif
+  committed_ = end;
+  return true;
+}
+
+Reservation::~Reservation() {
+  if (data_ == nullptr) return;
+#if LARDER_LEAK_ROOTS
+  if (committed_ > 0) __lsan_unregister_root_region(data_, committed_);
+  ASAN_UNPOISON_MEMORY_REGION(data_, committed_);
+#endif
+  munmap(data_, bytes_);
+}
 
 Pages Pages::Allocate(size_t bytes) {
   if (bytes > SIZE_MAX / 2) return Pages();

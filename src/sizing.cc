@@ -17,10 +17,13 @@ constexpr uint64_t kFewestEntriesPerStripe = 512;
 constexpr unsigned kStripesPerCore = 8;
 constexpr int kMostChosenStripesLog2 = 10;
 
-// The directory has room for 2^20 chunks, so also a cache that was made small can grow to 2^26
-// entries.
+// A cache's capacity may be raised later, and pinned entries stay in memory past their removal.
+constexpr uint64_t kNodesPerCapacity = 16;
+constexpr uint64_t kFewestNodes = uint64_t{1} << 26;
+constexpr uint64_t kMostNodes = uint64_t{1} << 31;
+
 constexpr int kSmallestChunkLog2 = 6;
-constexpr int kLargestChunkLog2 = 12;
+constexpr int kLargestChunkLog2 = 10;
 constexpr int kFewestSlotsLog2 = 4;  // whatever a node's size
 constexpr size_t kLargestChunkBytes = size_t{256} << 10;
 
@@ -48,6 +51,10 @@ Sizing Sizing::For(const CacheOptions& options, bool weighed, size_t node_size) 
   const int chunk_log2 = std::clamp(FloorLog2(share / 4), kSmallestChunkLog2, kLargestChunkLog2);
   const int most_log2 = std::max(kFewestSlotsLog2, FloorLog2(kLargestChunkBytes / node_size));
   sizing.chunk_log2 = std::min(chunk_log2, most_log2);
+
+  const uint64_t wanted =
+      options.capacity < kMostNodes ? options.capacity * kNodesPerCapacity : kMostNodes;
+  sizing.most_nodes = std::clamp(wanted, kFewestNodes, kMostNodes);
 
   sizing.stripe_entries = 0;
   if (!weighed) {

@@ -3,62 +3,55 @@
 #include "larder/internal/slab.h"
 
 #include <algorithm>
-#include <new>
-#include <utility>
+
+#include "absl/base/config.h"
 
 namespace larder::internal {
 namespace {
 
-constexpr size_t kSmallestRegion = size_t{64} << 10;
-constexpr size_t kLargestRegion = size_t{32} << 20;
-// The directory is address space only, until its chunks exist.
-constexpr size_t kMostChunks = size_t{1} << 20;
-constexpr size_t kLine = 64;
-
-size_t RoundUpToLine(size_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
+// ThreadSanitizer leaves little of the address space to the program.
+#if defined(ABSL_HAVE_THREAD_SANITIZER)
+constexpr size_t kMostBytes = size_t{8} << 30;
+#else
+constexpr size_t kMostBytes = size_t{4} << 40;
+#endif
 
 }  // namespace
 
-Slab::Slab(size_t node_size, int chunk_log2)
-    : node_size_(node_size),
+Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes)
+    : node_memory_(Reservation::Reserve(
+          node_size << chunk_log2,
+          std::max(node_size << chunk_log2,
+                   std::min(kMostBytes, std::min<size_t>(most_nodes, kMaxNodes) * node_size)))),
+      nodes_(node_memory_.data()),
+      node_size_(node_size),
       chunk_log2_(chunk_log2),
-      chunk_mask_((size_t{1} << chunk_log2) - 1),
-      max_chunks_(std::min(kMostChunks, size_t{kMaxNodes} >> chunk_log2)),
-      directory_pages_(Pages::Allocate(max_chunks_ * sizeof(Chunk))),
-      directory_(static_cast<Chunk*>(directory_pages_.data())) {}
-
-char* Slab::Carve(size_t bytes) {
-  bytes = RoundUpToLine(bytes);
-  if (regions_.empty() || region_used_ + bytes > regions_.back().bytes()) {
-    const size_t grown = regions_.empty() ? kSmallestRegion : regions_.back().bytes() * 2;
-    Pages region = Pages::Allocate(std::max(bytes, std::min(grown, kLargestRegion)));
-    if (region.data() == nullptr) return nullptr;
-    regions_.push_back(std::move(region));
-    region_used_ = 0;
-  }
-  char* carved = static_cast<char*>(regions_.back().data()) + region_used_;
-  region_used_ += bytes;
-  return carved;
-}
+      most_chunks_(std::min<size_t>(kMaxNodes, node_memory_.bytes() / node_size) >> chunk_log2),
+      extras_(nodes_ == nullptr
+                  ? Reservation()
+                  : Reservation::Reserve(most_chunks_ * sizeof(NodeExtra) << chunk_log2,
+                                         most_chunks_ * sizeof(NodeExtra) << chunk_log2)),
+      owners_(extras_.data() == nullptr ? Reservation()
+                                        : Reservation::Reserve(most_chunks_ * sizeof(uint32_t),
+                                                               most_chunks_ * sizeof(uint32_t))) {}
 
 NodeIndex Slab::AllocateChunk(uint32_t owner) {
   MutexLock lock(&mutex_);
-  if (chunks_ == max_chunks_) return kNoNode;
-  char* slots = Carve(node_size_ << chunk_log2_);
-  if (slots == nullptr) return kNoNode;
-  Chunk& chunk = directory_[chunks_];
-  chunk.owner = owner;
-  chunk.slots.store(slots, std::memory_order_release);
+  if (chunks_ == most_chunks_) return kNoNode;
+  if (!node_memory_.Commit(((chunks_ + 1) * node_size_) << chunk_log2_) ||
+      !owners_.Commit((chunks_ + 1) * sizeof(uint32_t))) {
+    return kNoNode;
+  }
+  reinterpret_cast<uint32_t*>(owners_.data())[chunks_] = owner;
   return static_cast<NodeIndex>(chunks_++ << chunk_log2_);
 }
 
 bool Slab::EnsureExtra(NodeIndex index) {
-  Chunk& chunk = directory_[index >> chunk_log2_];
-  if (chunk.extras.load(std::memory_order_relaxed) != nullptr) return true;
+  if (index < extras_end_.load(std::memory_order_acquire)) return true;
   MutexLock lock(&mutex_);
-  char* extras = Carve(sizeof(NodeExtra) << chunk_log2_);
-  if (extras == nullptr) return false;
-  chunk.extras.store(reinterpret_cast<NodeExtra*>(extras), std::memory_order_release);
+  const size_t end = chunks_ << chunk_log2_;
+  if (!extras_.Commit(end * sizeof(NodeExtra))) return false;
+  extras_end_.store(end, std::memory_order_release);
   return true;
 }
 

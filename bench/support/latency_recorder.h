@@ -23,6 +23,7 @@ struct LatencySummary {
   double p95 = 0;
   double p99 = 0;
   double p999 = 0;
+  double p9999 = 0;
   double max = 0;
 };
 

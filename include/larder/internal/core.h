@@ -26,6 +26,7 @@
 #include "absl/strings/str_cat.h"
 #include "larder/clock.h"
 #include "larder/handle.h"
+#include "larder/internal/clock_ticker.h"
 #include "larder/internal/epoch.h"
 #include "larder/internal/first_exception.h"
 #include "larder/internal/flight.h"
@@ -74,8 +75,6 @@ class Core final : public NodeOwner {
                                         RemovalListener on_removal);
 
   // --- core_read.h. See Cache for what these mean.
-  template <class Q, class F>
-  bool Read(const Q& key, F&& f);  // f(NodeIndex, Node&), inside a guard
   template <class Q>
   std::optional<V> Get(const Q& key);
   template <class Q>
@@ -118,6 +117,7 @@ class Core final : public NodeOwner {
   using NodeT = Node<K, V>;
   using PolicyT = typename Policy::Implementation;
   struct Flight;
+  using Front = StripeFront<PolicyT>;
   using StripeT = Stripe<PolicyT, Flight>;
   // Whether a key's hash is our own code and quicker made than kept: no user's hash runs under a
   // stripe's lock.
@@ -154,7 +154,9 @@ class Core final : public NodeOwner {
   ~Core() override;
   void StartMaintenance(absl::Duration interval);
 
-  StripeT& StripeOf(HashBits hash) { return stripes_[hash.Stripe(sizing_.stripes_log2)]; }
+  size_t StripeNumber(HashBits hash) const { return hash.High() & stripe_mask_; }
+  StripeT& StripeOf(HashBits hash) { return stripes_[StripeNumber(hash)]; }
+  const Front& FrontOf(HashBits hash) const { return fronts_[StripeNumber(hash)]; }
   size_t stripe_count() const { return sizing_.stripe_count(); }
   std::span<StripeT> stripes() const { return {stripes_, stripe_count()}; }
 
@@ -168,7 +170,18 @@ class Core final : public NodeOwner {
 
   // --- core_read.h: inside a guard, or under the stripe's lock.
   template <class Q>
-  NodeT* FindNode(const StripeT& stripe, const Q& key, HashBits hash, NodeIndex* index) const;
+  NodeT* FindNode(const Front& front, const Q& key, HashBits hash, NodeIndex* index) const;
+  // A lookup's outcome in the common case.
+  struct Glance;
+  template <class Q>
+  Glance LookUp(const Q& key, ThreadRecord& thread);
+  template <class Q, class F>
+  bool LookUpSlowly(const Q& key, F&& f);  // f(Node&, NodeIndex) for a hit, inside a guard
+  template <class Q>
+  std::optional<V> GetSlowly(const Q& key);
+  template <class Q>
+  Handle<K, V> PinSlowly(const Q& key);
+  class VisitMark;
   Handle<K, V> PinNode(NodeT& node, NodeIndex index);
   // Like Pin, but is no hit or miss.
   template <class Q>
@@ -277,8 +290,12 @@ class Core final : public NodeOwner {
   absl::Status CheckStripe(StripeT& stripe, uint64_t* weight);
 
   const Clock* const clock_;  // nullptr: ProcessClock, which is then called without indirection
-  const int64_t ttl_;         // ns; kNever: infinite
-  const int64_t idle_ttl_;    // ns; kNever: infinite
+  // Deadlines past this haven't come, whatever the time is.
+  static constinit const inline std::atomic<int64_t> kNoHorizon{ClockTicker::kNone};
+  const std::atomic<int64_t>& horizon_;
+  ClockTicker ticker_;      // where clock_ is ProcessClock
+  const int64_t ttl_;       // ns; kNever: infinite
+  const int64_t idle_ttl_;  // ns; kNever: infinite
   const double ttl_jitter_;
   const Sizing sizing_;
   const Weigher weigher_;
@@ -288,6 +305,8 @@ class Core final : public NodeOwner {
 
   StatsCounters counters_;
   Slab slab_;
+  const size_t stripe_mask_;
+  const std::unique_ptr<Front[]> fronts_;
   StripeT* const stripes_;  // made and destroyed with the core
 
   // Written by every change that isn't balanced by an eviction.
@@ -303,17 +322,20 @@ template <class K, class V, class P, class H, class E>
 Core<K, V, P, H, E>::Core(const CacheOptions& options, const Sizing& sizing, Weigher weigher,
                           RemovalListener on_removal)
     : clock_(options.clock),
+      horizon_(clock_ == nullptr ? ClockTicker::Horizon() : kNoHorizon),
       ttl_(ToNanos(options.ttl)),
       idle_ttl_(ToNanos(options.idle_ttl)),
       ttl_jitter_(options.ttl_jitter),
       sizing_(sizing),
       weigher_(std::move(weigher)),
       on_removal_(std::move(on_removal)),
-      slab_(sizeof(NodeT), sizing.chunk_log2),
+      slab_(sizeof(NodeT), sizing.chunk_log2, sizing.most_nodes),
+      stripe_mask_(stripe_count() - 1),
+      fronts_(new Front[stripe_count()]),
       stripes_(std::allocator<StripeT>().allocate(stripe_count())),
       capacity_(options.capacity) {
   for (size_t i = 0; i < stripe_count(); ++i) {
-    std::construct_at(&stripes_[i], &slab_, static_cast<uint32_t>(i));
+    std::construct_at(&stripes_[i], &fronts_[i], &slab_, static_cast<uint32_t>(i));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "absl/base/attributes.h"
 #include "larder/internal/core.h"
 #include "larder/internal/nanos.h"
 
@@ -22,13 +23,14 @@ ThreadRecord& Core<K, V, P, H, E>::EnterCall() const {
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
-Node<K, V>* Core<K, V, P, H, E>::FindNode(const StripeT& stripe, const Q& key, HashBits hash,
-                                          NodeIndex* index) const {
-  const Table* table = stripe.table.load(std::memory_order_acquire);
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Node<K, V>* Core<K, V, P, H, E>::FindNode(
+    const Front& front, const Q& key, HashBits hash, NodeIndex* index) const {
+  const Table* table = front.table.load(std::memory_order_acquire);
   NodeT* found = nullptr;
   table->Find(hash.Home(), hash.Tag(), [&](NodeIndex candidate) {
     NodeT* node = slab_.At<NodeT>(candidate);
-    if (!eq_(node->key, key)) return false;
+    if (!eq_(node->key, key)) [[unlikely]]
+      return false;
     found = node;
     *index = candidate;
     return true;
@@ -52,11 +54,10 @@ bool Core<K, V, P, H, E>::Expired(NodeHeader& node) const {
 
 template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::Touch(NodeHeader& node, NodeIndex index) {
-  int64_t deadline = node.deadline.load(std::memory_order_relaxed);
-  if (deadline == kNever) return true;
   if (Expired(node)) return false;
-  if ((node.state.load(std::memory_order_relaxed) & NodeHeader::kIdle) == 0) return true;
+  if (!node.IsIdle()) return true;
   const NodeExtra& extra = *slab_.Extra(index);
+  int64_t deadline = node.deadline.load(std::memory_order_relaxed);
   const int64_t moved = std::min(extra.hard_deadline, SaturatingAdd(Now(), extra.idle_ttl));
   // Only ever later: another thread may have seen a later time.
   while (deadline < moved && deadline != kOver &&
@@ -65,30 +66,77 @@ bool Core<K, V, P, H, E>::Touch(NodeHeader& node, NodeIndex index) {
   return deadline != kOver;
 }
 
+// --- A lookup is written twice. LookUp is the common case, in line and without a call, so that it
+// needs no registers saved: where it would have to call anything, it gives up having changed
+// nothing, and the caller starts anew with LookUpSlowly.
+
+template <class K, class V, class P, class H, class E>
+struct Core<K, V, P, H, E>::Glance {
+  NodeT* node = nullptr;  // a hit; it has been counted
+  NodeIndex index = kNoNode;
+  bool unsure = false;  // neither hit nor miss yet: LookUpSlowly knows
+};
+
+template <class K, class V, class P, class H, class E>
+template <class Q>
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline auto Core<K, V, P, H, E>::LookUp(const Q& key,
+                                                                     ThreadRecord& thread)
+    -> Glance {
+  assert(thread.visiting != this && "a Visit callback called its own cache");
+  const HashBits hash(hash_(key));
+  const Front& front = FrontOf(hash);
+  Glance glance;
+  glance.node = FindNode(front, key, hash, &glance.index);
+  if (glance.node == nullptr) {
+    counters_.Add(thread, Counter::kMisses);
+    return glance;
+  }
+  const int64_t deadline = glance.node->deadline.load(std::memory_order_relaxed);
+  if (deadline <= horizon_.load(std::memory_order_relaxed) || glance.node->IsIdle()) [[unlikely]] {
+    return {.unsure = true};
+  }
+  PolicyT::OnHit(*glance.node, thread, front.shared);
+  counters_.Add(thread, Counter::kHits);
+  return glance;
+}
+
 template <class K, class V, class P, class H, class E>
 template <class Q, class F>
-bool Core<K, V, P, H, E>::Read(const Q& key, F&& f) {
-  const HashBits hash(hash_(key));
-  const StripeT& stripe = StripeOf(hash);
+ABSL_ATTRIBUTE_NOINLINE bool Core<K, V, P, H, E>::LookUpSlowly(const Q& key, F&& f) {
   ThreadRecord& thread = EnterCall();
+  const HashBits hash(hash_(key));
+  const Front& front = FrontOf(hash);
   EpochGuard guard(thread);
   NodeIndex index = kNoNode;
-  NodeT* node = FindNode(stripe, key, hash, &index);
+  NodeT* node = FindNode(front, key, hash, &index);
   if (node == nullptr || !Touch(*node, index)) {
     counters_.Add(thread, Counter::kMisses);
     return false;
   }
-  PolicyT::OnHit(*node, thread, stripe.shared);
+  PolicyT::OnHit(*node, thread, front.shared);
   counters_.Add(thread, Counter::kHits);
-  f(index, *node);
+  f(*node, index);
   return true;
 }
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
-std::optional<V> Core<K, V, P, H, E>::Get(const Q& key) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline std::optional<V> Core<K, V, P, H, E>::Get(const Q& key) {
+  if (ThreadRecord* const thread = ThreadRecord::IfRegistered(); thread != nullptr) [[likely]] {
+    EpochGuard guard(*thread);
+    const Glance glance = LookUp(key, *thread);
+    if (glance.node != nullptr) [[likely]]
+      return glance.node->value;
+    if (!glance.unsure) return std::nullopt;
+  }
+  return GetSlowly(key);
+}
+
+template <class K, class V, class P, class H, class E>
+template <class Q>
+ABSL_ATTRIBUTE_NOINLINE std::optional<V> Core<K, V, P, H, E>::GetSlowly(const Q& key) {
   std::optional<V> value;
-  Read(key, [&value](NodeIndex, const NodeT& node) { value.emplace(node.value); });
+  LookUpSlowly(key, [&value](const NodeT& node, NodeIndex) { value.emplace(node.value); });
   return value;
 }
 
@@ -105,47 +153,81 @@ Handle<K, V> Core<K, V, P, H, E>::PinNode(NodeT& node, NodeIndex index) {
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
-Handle<K, V> Core<K, V, P, H, E>::Pin(const Q& key) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Handle<K, V> Core<K, V, P, H, E>::Pin(const Q& key) {
+  if (ThreadRecord* const thread = ThreadRecord::IfRegistered(); thread != nullptr) [[likely]] {
+    EpochGuard guard(*thread);
+    const Glance glance = LookUp(key, *thread);
+    if (glance.node != nullptr) [[likely]]
+      return PinNode(*glance.node, glance.index);
+    if (!glance.unsure) return {};
+  }
+  return PinSlowly(key);
+}
+
+template <class K, class V, class P, class H, class E>
+template <class Q>
+ABSL_ATTRIBUTE_NOINLINE Handle<K, V> Core<K, V, P, H, E>::PinSlowly(const Q& key) {
   Handle<K, V> handle;
-  Read(key, [&](NodeIndex index, NodeT& node) { handle = PinNode(node, index); });
+  LookUpSlowly(key, [&](NodeT& node, NodeIndex index) { handle = PinNode(node, index); });
   return handle;
 }
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
 Handle<K, V> Core<K, V, P, H, E>::PinQuietly(const Q& key, HashBits hash) {
+  const Front& front = FrontOf(hash);
   EpochGuard guard(EnterCall());
   NodeIndex index = kNoNode;
-  NodeT* node = FindNode(StripeOf(hash), key, hash, &index);
+  NodeT* node = FindNode(front, key, hash, &index);
   return node != nullptr && Touch(*node, index) ? PinNode(*node, index) : Handle<K, V>();
 }
 
+// Notes in debug builds that a callback of this cache runs.
+template <class K, class V, class P, class H, class E>
+class Core<K, V, P, H, E>::VisitMark {
+ public:
+#ifdef NDEBUG
+  VisitMark(ThreadRecord&, const Core*) {}
+#else
+  VisitMark(ThreadRecord& thread, const Core* core)
+      : thread_(thread), before_(std::exchange(thread.visiting, core)) {}
+  ~VisitMark() { thread_.visiting = before_; }
+  VisitMark(const VisitMark&) = delete;
+  VisitMark& operator=(const VisitMark&) = delete;
+
+ private:
+  ThreadRecord& thread_;
+  const void* const before_;
+#endif
+};
+
 template <class K, class V, class P, class H, class E>
 template <class Q, class F>
-bool Core<K, V, P, H, E>::Visit(const Q& key, F&& f) {
-#ifdef NDEBUG
-  return Read(key, [&f](NodeIndex, const NodeT& node) { f(node.value); });
-#else
-  return Read(key, [&](NodeIndex, const NodeT& node) {
-    struct Visiting {
-      ThreadRecord& thread;
-      const void* const before;
-      ~Visiting() { thread.visiting = before; }
-    };
-    ThreadRecord& thread = ThreadRecord::Current();
-    const Visiting visiting{thread, std::exchange(thread.visiting, this)};
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool Core<K, V, P, H, E>::Visit(const Q& key, F&& f) {
+  if (ThreadRecord* const thread = ThreadRecord::IfRegistered(); thread != nullptr) [[likely]] {
+    EpochGuard guard(*thread);
+    const Glance glance = LookUp(key, *thread);
+    if (glance.node != nullptr) [[likely]] {
+      const VisitMark mark(*thread, this);
+      f(std::as_const(glance.node->value));
+      return true;
+    }
+    if (!glance.unsure) return false;
+  }
+  return LookUpSlowly(key, [&](const NodeT& node, NodeIndex) {
+    const VisitMark mark(ThreadRecord::Current(), this);
     f(node.value);
   });
-#endif
 }
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
 bool Core<K, V, P, H, E>::Contains(const Q& key) {
   const HashBits hash(hash_(key));
+  const Front& front = FrontOf(hash);
   EpochGuard guard(EnterCall());
   NodeIndex index = kNoNode;
-  NodeT* node = FindNode(StripeOf(hash), key, hash, &index);
+  NodeT* node = FindNode(front, key, hash, &index);
   return node != nullptr && !Expired(*node);
 }
 

@@ -74,9 +74,9 @@ bool Core<K, V, P, H, E>::PrepareStripe(StripeT& stripe, const Lifetime& lifetim
       !stripe.ReplaceTable(slab_, sizing_.GrownTable(table.capacity()), /*keep_entries=*/true)) {
     return false;
   }
-  if (lifetime.deadline != kNever && stripe.wheel == nullptr) {
-    stripe.wheel = std::make_unique<TimerWheel>(&slab_, Now());
-  }
+  if (lifetime.deadline == kNever) return true;
+  if (clock_ == nullptr && (stripe.wheel == nullptr || !ClockTicker::Running())) ticker_.Start();
+  if (stripe.wheel == nullptr) stripe.wheel = std::make_unique<TimerWheel>(&slab_, Now());
   return true;
 }
 

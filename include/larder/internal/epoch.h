@@ -55,25 +55,23 @@ class Epoch {
 // held while waiting: no memory of any cache is freed meanwhile.
 class EpochGuard {
  public:
-  explicit EpochGuard(ThreadRecord& record) : record_(record) {
-    if (record_.guard_depth++ == 0) {
-      record_.epoch.store(Epoch::state_.now.load(std::memory_order_acquire),
-                          std::memory_order_release);
-      if (Epoch::state_.readers_fence) [[unlikely]] {
-        record_.epoch.exchange(record_.epoch.load(std::memory_order_relaxed),
-                               std::memory_order_seq_cst);
-      }
-      std::atomic_signal_fence(std::memory_order_seq_cst);
+  explicit EpochGuard(ThreadRecord& record)
+      : record_(record), outer_(record.epoch.load(std::memory_order_relaxed)) {
+    const uint64_t now = Epoch::state_.now.load(std::memory_order_acquire);
+    const uint64_t epoch = outer_ != 0 ? outer_ : now;
+    record_.epoch.store(epoch, std::memory_order_release);
+    if (Epoch::state_.readers_fence) [[unlikely]] {
+      record_.epoch.exchange(epoch, std::memory_order_seq_cst);
     }
+    std::atomic_signal_fence(std::memory_order_seq_cst);
   }
-  ~EpochGuard() {
-    if (--record_.guard_depth == 0) record_.epoch.store(0, std::memory_order_release);
-  }
+  ~EpochGuard() { record_.epoch.store(outer_, std::memory_order_release); }
   EpochGuard(const EpochGuard&) = delete;
   EpochGuard& operator=(const EpochGuard&) = delete;
 
  private:
   ThreadRecord& record_;
+  const uint64_t outer_;  // the epoch of the guard around this one; 0: there is none
 };
 
 }  // namespace larder::internal

@@ -5,6 +5,7 @@
 #ifndef LARDER_INTERNAL_HASH_H_
 #define LARDER_INTERNAL_HASH_H_
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -25,6 +26,12 @@ concept StringLike = std::is_convertible_v<const K&, std::string_view> && requir
 // absl::Hash; transparent for strings, so that a std::string_view finds a std::string key.
 template <class K>
 struct DefaultHash : absl::Hash<K> {};
+
+// A number is its own hash: HashBits does the mixing.
+template <std::integral K>
+struct DefaultHash<K> {
+  size_t operator()(K key) const { return static_cast<size_t>(key); }
+};
 
 template <StringLike K>
 struct DefaultHash<K> {
@@ -47,18 +54,19 @@ struct DefaultEq<K> {
 // a cache looks at other bits.
 class HashBits {
  public:
-  // Two rounds of multiply and shift, with D. Stafford's constants for splitmix64: one round leaves
-  // patterns where keys are, say, multiples of a power of two and the hash is the identity.
-  explicit HashBits(size_t user_hash) : bits_(user_hash + 0x9e3779b97f4a7c15) {
-    bits_ = (bits_ ^ (bits_ >> 30)) * 0xbf58476d1ce4e5b9;
-    bits_ = (bits_ ^ (bits_ >> 27)) * 0x94d049bb133111eb;
-    bits_ ^= bits_ >> 31;
+  // One multiplication to 128 bits and the exclusive or of its halves: the low half spreads what
+  // differs in a hash's low bits, the high half what differs in its high ones. The multiplier is
+  // that of CityHash (G. Pike and J. Alakuijala, 2011).
+  explicit HashBits(size_t user_hash) {
+    const auto product =
+        static_cast<Wide>(user_hash ^ 0x9e3779b97f4a7c15) * Wide{0x9ddfea08eb382d69};
+    bits_ = static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
   }
 
   uint64_t all() const { return bits_; }
 
-  // Which of `1 << log2` stripes. Requires: log2 < 16.
-  size_t Stripe(int log2) const { return (bits_ >> 48) & ((size_t{1} << log2) - 1); }
+  // 16 bits to choose a stripe by.
+  size_t High() const { return bits_ >> 48; }
 
   // Where in a stripe's table; kept in the node, for it to be found from there.
   uint32_t Home() const { return static_cast<uint32_t>(bits_); }
@@ -66,10 +74,12 @@ class HashBits {
   // What the table keeps beside each index; never 0, which marks a free slot there.
   uint8_t Tag() const {
     const auto tag = static_cast<uint8_t>(bits_ >> 32);
-    return tag == 0 ? 1 : tag;
+    return static_cast<uint8_t>(tag + (tag == 0 ? 1 : 0));
   }
 
  private:
+  __extension__ using Wide = unsigned __int128;
+
   uint64_t bits_;
 };
 

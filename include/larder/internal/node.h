@@ -71,6 +71,7 @@ struct NodeHeader {
   static constexpr uint32_t kAccess = 0x10000000;
   static constexpr uint32_t kAccessMask = 0x30000000;
 
+  bool IsIdle() const { return (state.load(std::memory_order_relaxed) & kIdle) != 0; }
   bool InCache() const { return timer_prev <= kNoTimer; }
   bool HasTimer() const { return timer_prev < kNoTimer; }
   void SetRemoved(RemovalCause cause) { timer_prev = kRemoved + static_cast<uint32_t>(cause); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pages: large, zeroed, lazily committed memory straight from the kernel.
+// Pages, Reservation: large, zeroed, lazily committed memory straight from the kernel.
 
 #ifndef LARDER_INTERNAL_PAGES_H_
 #define LARDER_INTERNAL_PAGES_H_
@@ -36,6 +36,37 @@ class Pages {
 
   void* data_ = nullptr;
   size_t bytes_ = 0;
+};
+
+// Owns address space, of which the first part is memory: for what must grow without moving.
+class Reservation {
+ public:
+  Reservation() = default;
+  // Address space for about `most` bytes, or for less where the system has no more, but at least
+  // for `least`; data() is nullptr where there isn't even that. Requires: 0 < least <= most.
+  static Reservation Reserve(size_t least, size_t most);
+
+  Reservation(const Reservation&) = delete;
+  Reservation& operator=(const Reservation&) = delete;
+  Reservation(Reservation&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)),
+        bytes_(std::exchange(other.bytes_, 0)),
+        committed_(std::exchange(other.committed_, 0)) {}
+  Reservation& operator=(Reservation&&) = delete;
+  ~Reservation();
+
+  char* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+  // Makes the first `bytes` usable: zeroed memory, taken from the system page by page as it is
+  // touched; huge pages past the first two MiB. False where there is none to be had. Not
+  // thread-safe.
+  bool Commit(size_t bytes);
+
+ private:
+  char* data_ = nullptr;
+  size_t bytes_ = 0;
+  size_t committed_ = 0;
 };
 
 }  // namespace larder::internal

@@ -16,40 +16,41 @@
 
 namespace larder::internal {
 
-// Maps node indices to memory. Grows by chunks of equal, power-of-two numbers of slots, each given
-// to one stripe for good; a slot never moves, so readers may hold on to addresses. Chunks are cut
-// from regions that grow with the cache: a small cache takes little, a large one gets huge pages.
+// Maps node indices to memory. Reserves address space for the most nodes that there can be, so that
+// a node's address is its index times its size, and never changes: readers may hold on to it.
+// Memory is taken as nodes are used: by chunks of equal, power-of-two numbers of slots, each given
+// to one stripe for good.
 class Slab {
  public:
   // `node_size`: bytes a node, a multiple of its alignment, >= sizeof(NodeHeader).
-  // `chunk_log2`: slots per chunk, 4..16.
-  Slab(size_t node_size, int chunk_log2);
+  // `chunk_log2`: slots per chunk, 4..16. `most_nodes`: address space is reserved for as many where
+  // the system allows.
+  Slab(size_t node_size, int chunk_log2, size_t most_nodes = kDefaultMostNodes);
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
 
-  // False where the address space for the directory wasn't to be had.
-  bool ok() const { return directory_ != nullptr; }
+  // Enough where nothing better is known.
+  static constexpr size_t kDefaultMostNodes = size_t{1} << 26;
+
+  // False where the address space wasn't to be had.
+  bool ok() const { return owners_.data() != nullptr; }
 
   NodeHeader* At(NodeIndex index) const {
-    char* chunk = directory_[index >> chunk_log2_].slots.load(std::memory_order_acquire);
-    return reinterpret_cast<NodeHeader*>(chunk + (index & chunk_mask_) * node_size_);
+    return reinterpret_cast<NodeHeader*>(nodes_ + index * node_size_);
   }
 
-  // `At` for callers that know the node's size, which spares a load and a multiplication.
+  // `At` for callers that know the node's size, which spares a load.
   template <class NodeType>
   NodeType* At(NodeIndex index) const {
-    char* chunk = directory_[index >> chunk_log2_].slots.load(std::memory_order_acquire);
-    return reinterpret_cast<NodeType*>(chunk + (index & chunk_mask_) * sizeof(NodeType));
+    return reinterpret_cast<NodeType*>(nodes_ + index * sizeof(NodeType));
   }
 
   // The node's extra. Requires: it has one.
   NodeExtra* Extra(NodeIndex index) const {
-    return directory_[index >> chunk_log2_].extras.load(std::memory_order_acquire) +
-           (index & chunk_mask_);
+    return reinterpret_cast<NodeExtra*>(extras_.data()) + index;
   }
 
-  // Makes room for extras of the chunk that `index` is in. False where memory is out.
-  // Requires: the lock of the stripe that owns the chunk.
+  // Makes room for extras of the nodes up to `index`. False where memory is out. Thread-safe.
   bool EnsureExtra(NodeIndex index);
 
   // A new chunk's first index, its slots zeroed; kNoNode where memory or indices are out.
@@ -57,32 +58,25 @@ class Slab {
   NodeIndex AllocateChunk(uint32_t owner);
 
   // The stripe that `index` belongs to.
-  uint32_t OwnerOf(NodeIndex index) const { return directory_[index >> chunk_log2_].owner; }
+  uint32_t OwnerOf(NodeIndex index) const {
+    return reinterpret_cast<const uint32_t*>(owners_.data())[index >> chunk_log2_];
+  }
 
-  size_t chunk_slots() const { return chunk_mask_ + 1; }
+  size_t chunk_slots() const { return size_t{1} << chunk_log2_; }
   size_t node_size() const { return node_size_; }
 
  private:
-  struct Chunk {
-    std::atomic<char*> slots;
-    std::atomic<NodeExtra*> extras;
-    uint32_t owner;
-  };
-
-  // Room for a chunk's bytes, from the current region or a new, larger one.
-  char* Carve(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-
+  Reservation node_memory_;
+  char* const nodes_;
   const size_t node_size_;
   const int chunk_log2_;
-  const size_t chunk_mask_;
-  const size_t max_chunks_;
-  Pages directory_pages_;
-  Chunk* const directory_;
+  const size_t most_chunks_;
+  Reservation extras_;  // NodeExtra for each node; made with the first one that has any
+  Reservation owners_;  // uint32_t for each chunk
 
-  Mutex mutex_;
+  Mutex mutex_;  // for what grows
   size_t chunks_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::vector<Pages> regions_ ABSL_GUARDED_BY(mutex_);
-  size_t region_used_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::atomic<size_t> extras_end_{0};  // nodes that there is room for extras for
 };
 
 // Hands out the slots of one stripe. Everything here belongs to the stripe's lock.

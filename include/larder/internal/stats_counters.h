@@ -38,12 +38,12 @@ class StatsCounters {
   StatsCounters() : cells_(new Cell[kOwnCells + 1]) {}
 
   void Add(const ThreadRecord& thread, Counter counter, uint64_t amount = 1) {
-    const bool own = thread.index < kOwnCells;
-    auto& value = cells_[own ? thread.index : kOwnCells].values[static_cast<size_t>(counter)];
-    if (own) [[likely]] {
+    const auto which = static_cast<size_t>(counter);
+    if (thread.index < kOwnCells) [[likely]] {
+      auto& value = cells_[thread.index].values[which];
       value.store(value.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
     } else {
-      value.fetch_add(amount, std::memory_order_relaxed);
+      cells_[kOwnCells].values[which].fetch_add(amount, std::memory_order_relaxed);
     }
   }
 

@@ -23,18 +23,27 @@
 
 namespace larder::internal {
 
-// Hits read the first cache line only, without the lock; writers hold the lock.
-template <class Policy, class Flight>
-struct alignas(64) Stripe {
-  Stripe(Slab* slab, uint32_t number)
-      : slots(slab, number), policy(slab, &slots, &shared), limbo(slab) {}
-  ~Stripe() { delete table.load(std::memory_order_relaxed); }
-
-  // Readers load it inside an EpochGuard; writers store it under the lock.
+// What hits read of a stripe, without the lock: a cache line of its own, which is seldom written.
+template <class Policy>
+struct alignas(64) StripeFront {
+  // Readers load it inside an EpochGuard; writers store it under the stripe's lock.
   std::atomic<Table*> table{nullptr};
   typename Policy::Shared shared;
+};
 
-  alignas(64) Mutex mutex;
+// Belongs to its lock, but for the front.
+template <class Policy, class Flight>
+struct alignas(64) Stripe {
+  Stripe(StripeFront<Policy>* front, Slab* slab, uint32_t number)
+      : table(front->table),
+        slots(slab, number),
+        policy(slab, &slots, &front->shared),
+        limbo(slab) {}
+  ~Stripe() { delete table.load(std::memory_order_relaxed); }
+
+  Mutex mutex;
+
+  std::atomic<Table*>& table;  // the front's
 
   SlotAllocator slots ABSL_GUARDED_BY(mutex);
   Policy policy ABSL_GUARDED_BY(mutex);

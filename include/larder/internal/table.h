@@ -12,6 +12,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/base/attributes.h"
 #include "larder/internal/node.h"
 #include "larder/internal/pages.h"
 
@@ -108,19 +109,21 @@ class Table {
   // Reader's search: calls matches(index) for candidates until one returns true, and returns
   // whether one did. `matches` may be called for nodes of other keys, and for ones just removed.
   template <class Matches>
-  bool Find(uint32_t home, uint8_t tag, Matches&& matches) const {
-    size_t at = HomeBucket(home);
-    for (size_t probes = 0; probes < buckets_; ++probes) {
-      const Bucket& bucket = data()[at];
-      for (uint32_t slots = bucket.Match(tag); slots != 0; slots &= slots - 1) {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Find(uint32_t home, uint8_t tag, Matches&& matches) const {
+    const Bucket* const first = data() + HomeBucket(home);
+    const Bucket* bucket = first;
+    do {
+      for (uint32_t slots = bucket->Match(tag); slots != 0; slots &= slots - 1) {
         // Acquire: the slot may meanwhile hold another node, published by this very store.
-        const NodeIndex node =
-            bucket.nodes[std::countr_zero(slots)].load(std::memory_order_acquire);
-        if (matches(node)) return true;
+        const NodeIndex node = bucket->nodes[static_cast<uint32_t>(std::countr_zero(slots))].load(
+            std::memory_order_acquire);
+        if (matches(node)) [[likely]]
+          return true;
       }
-      if (bucket.Displaced() == 0) return false;
-      at = at + 1 == buckets_ ? 0 : at + 1;
-    }
+      if (bucket->Displaced() == 0) [[likely]]
+        return false;
+      if (++bucket == data() + buckets_) bucket = data();
+    } while (bucket != first);
     return false;
   }
 

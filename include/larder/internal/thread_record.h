@@ -23,15 +23,17 @@ struct alignas(128) ThreadRecord {
     return record != nullptr ? *record : Register();
   }
 
+  // The same, or nullptr where the thread isn't registered yet.
+  static ThreadRecord* IfRegistered() { return current_; }
+
   // The first of all records; follow `next`. Includes those not in use.
   static ThreadRecord* First() { return first_.load(std::memory_order_acquire); }
 
   // How many threads have a record now.
   static size_t InUse() { return in_use_.load(std::memory_order_seq_cst); }
 
-  // --- Written by the owner on every operation, read by reclaimers (epoch.h).
+  // --- Written by the owner on every lookup, read by reclaimers (epoch.h).
   std::atomic<uint64_t> epoch{0};  // 0: not inside a guard
-  uint32_t guard_depth = 0;
 
   // --- The owner's alone.
   uint32_t index = 0;              // small and dense: 0, 1, 2, ... ; unique among records
