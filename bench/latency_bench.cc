@@ -3,8 +3,9 @@
 // Percentiles of single hits, evicting puts, and puts while a cache grows, at 1 to n threads.
 //
 // Every operation is timed by itself; a timing costs `timer_ns` of the context, which is part of
-// each figure. Hits are of 1 M entries, Zipf-distributed (0.99). What the machine itself takes away
-// from a thread now and then is in the highest percentiles: compare them with the bare map's.
+// each figure. Hits are of 1 M entries, Zipf-distributed (0.99). What the machine itself takes from
+// a thread now and then is in the highest percentiles: compare them with the bare map's.
+// max_undisturbed leaves out operations during which the kernel ran something else.
 
 #include <algorithm>
 #include <cstddef>
@@ -36,28 +37,33 @@ namespace {
 
 constexpr size_t kSamples = 2'000'000;  // of each thread
 constexpr int64_t kGrownEntries = 10'000'000;
+constexpr uint64_t kWeight = 100;  // of each entry of a cache that grows
 
 SharedLatencies& Latencies() {
   static SharedLatencies latencies;
   return latencies;
 }
 
-// Calls operation() `count` times, each timed, on all threads at once.
+// Calls operation() `count` times, each timed, on all threads at once. Returns whether this thread
+// was the last to end.
 template <class Operation>
-void TimeEach(benchmark::State& state, size_t count, Operation&& operation) {
+bool TimeEach(benchmark::State& state, size_t count, Operation&& operation) {
   const CycleTimer& timer = CycleTimer::Get();
-  LatencyRecorder latencies;
+  PreemptionWatch watch;
+  ThreadLatencies latencies;
   for (auto _ : state) {
-    latencies.Reserve(latencies.size() + count);
+    latencies.all.Reserve(latencies.all.size() + count);
     for (size_t i = 0; i < count; ++i) {
       const uint64_t start = timer.Start();
       operation();
-      latencies.Record(timer.ToNanos(timer.Stop() - start));
+      const double nanos = timer.ToNanos(timer.Stop() - start);
+      latencies.all.Record(nanos);
+      if (nanos > ThreadLatencies::kWatchedNanos && !watch.Preempted()) {
+        latencies.longest_undisturbed = std::max(latencies.longest_undisturbed, nanos);
+      }
     }
   }
-  if (Latencies().Add(state, latencies)) {
-    state.counters["max_us"] = state.counters["max_ns"] / 1e3;
-  }
+  return Latencies().Add(state, latencies);
 }
 
 template <class C>
@@ -90,7 +96,6 @@ void GrowthLatency(benchmark::State& state) {
   using Growing = Cache<uint64_t, uint64_t, Policy>;
   static std::unique_ptr<Growing> cache;
   if (state.thread_index() == 0) {
-    constexpr uint64_t kWeight = 100;
     typename Growing::Options options;
     options.capacity = static_cast<uint64_t>(2 * state.range(0)) * kWeight;
     options.weigher = [](const uint64_t&, const uint64_t&) { return kWeight; };
@@ -100,10 +105,14 @@ void GrowthLatency(benchmark::State& state) {
   const auto share = static_cast<size_t>(state.range(0) / state.threads());
   uint64_t entry = share * static_cast<uint64_t>(state.thread_index());
   // All threads wait for one another where the loop begins and ends.
-  TimeEach(state, share, [&] {
+  const bool last = TimeEach(state, share, [&] {
     const uint64_t key = NumberKey(entry++);
     benchmark::DoNotOptimize(cache->Put(key, NumberValue(key)));
   });
+  if (last) {
+    state.counters["max_us"] = state.counters["max_ns"] / 1e3;
+    state.counters["max_undisturbed_us"] = state.counters["max_undisturbed_ns"] / 1e3;
+  }
   if (state.thread_index() == 0) {
     state.counters["entries_held"] = static_cast<double>(cache->size());
     cache.reset();
@@ -133,6 +142,7 @@ int Main(int argc, char** argv) {
   ForEachType(Policies(), []<class Policy>() {
     Register("BM_GrowthLatency", Larder<Policy>::Name(), GrowthLatency<Policy>, kGrownEntries);
   });
+  NamePeersNotMeasured();
   // Each benchmark knows how much it has to do: once is enough.
   return RunBenchmarks(argc, argv, {"--benchmark_min_time=0"});
 }

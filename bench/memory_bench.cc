@@ -92,6 +92,7 @@ int Main(int argc, char** argv) {
   });
   ForEachType(Ours(),
               []<class C>() { Register<C>("BM_NumberMemory", NumbersOf<C>, kManyEntries); });
+  NamePeersNotMeasured();
   // Once is enough: nothing here depends on chance but for a few pages.
   return RunBenchmarks(argc, argv, {"--benchmark_min_time=0"});
 }

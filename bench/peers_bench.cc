@@ -70,6 +70,7 @@ std::vector<PeersTable::Work> Rows() {
 
 int Main(int argc, char** argv) {
   ForEachType(Works(), []<class Work>() { RegisterWork<Work>(Contenders()); });
+  NamePeersNotMeasured();
   PeersTable table(Rows(), {1, 2}, Columns());
   return RunBenchmarks(argc, argv,
                        {"--benchmark_repetitions=9", "--benchmark_min_time=0.03",

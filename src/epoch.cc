@@ -21,7 +21,10 @@ constinit Epoch::State Epoch::state_;
 bool Epoch::RegisterBarrier() {
   const bool registered = Membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
                           Membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-  if (registered) state_.readers_fence = false;
+  if (registered) {
+    state_.readers_fence = false;
+    ThreadRecord::AllowQuick();
+  }
   return registered;
 }
 
@@ -43,6 +46,17 @@ uint64_t Epoch::OldestReader() {
     if (epoch != 0) oldest = std::min(oldest, epoch);
   }
   return oldest;
+}
+
+uint64_t Epoch::LookAtReaders() {
+  // Whoever unlinked something in an earlier epoch did so before this, and so before the barrier.
+  const uint64_t tag = Advance();
+  const uint64_t free_before = std::min(OldestReader(), tag);
+  uint64_t known = state_.free_before.load(std::memory_order_relaxed);
+  while (known < free_before &&
+         !state_.free_before.compare_exchange_weak(known, free_before, std::memory_order_acq_rel)) {
+  }
+  return FreeBefore();
 }
 
 }  // namespace larder::internal

@@ -37,7 +37,7 @@ absl::Status CacheOptions::Validate() const {
   return CheckPositive("maintenance_interval", maintenance_interval);
 }
 
-absl::Status PutOptions::Validate() const {
+absl::Status PutOptions::ValidateTtls() const {
   if (absl::Status status = CheckPositive("ttl", ttl); !status.ok()) return status;
   return CheckPositive("idle_ttl", idle_ttl);
 }

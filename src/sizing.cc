@@ -14,7 +14,7 @@ namespace {
 // evicting over the whole cache.
 constexpr uint64_t kFewestEntriesPerStripe = 512;
 // Enough for two writers to meet rarely.
-constexpr unsigned kStripesPerCore = 8;
+constexpr unsigned kStripesPerCore = 32;
 constexpr int kMostChosenStripesLog2 = 10;
 
 // A cache's capacity may be raised later, and pinned entries stay in memory past their removal.
@@ -63,7 +63,7 @@ Sizing Sizing::For(const CacheOptions& options, bool weighed, size_t node_size) 
     const double spread = sizing.stripes_log2 == 0 ? 0 : 4 * std::sqrt(mean);
     sizing.stripe_entries = static_cast<size_t>(std::min(mean + spread, 1e15)) + 1;
   }
-  sizing.reclaim_weight = std::max<uint64_t>(1, share / 64);
+  sizing.reclaim_weight = std::max<uint64_t>(1, share / 128);
   return sizing;
 }
 

@@ -22,7 +22,7 @@ std::unique_ptr<Table> Table::Create(size_t entries) {
 }
 
 Table::Position Table::LocateNode(uint32_t home, NodeIndex node) {
-  size_t at = HomeBucket(home);
+  size_t at = HomeNumber(home);
   for (size_t probes = 0; probes < buckets_; ++probes) {
     Bucket& bucket = data()[at];
     for (int slot = 0; slot < Bucket::kSlots; ++slot) {
@@ -37,7 +37,7 @@ Table::Position Table::LocateNode(uint32_t home, NodeIndex node) {
 }
 
 void Table::Insert(uint32_t home, uint8_t tag, NodeIndex node) {
-  size_t at = HomeBucket(home);
+  size_t at = HomeNumber(home);
   for (;;) {
     Bucket& bucket = data()[at];
     if (const uint32_t free = bucket.Match(0); free != 0) {
@@ -56,7 +56,7 @@ void Table::Insert(uint32_t home, uint8_t tag, NodeIndex node) {
 void Table::Erase(uint32_t home, Position position) {
   position.bucket->SetTag(position.slot, 0);
   const size_t last = static_cast<size_t>(position.bucket - data());
-  for (size_t at = HomeBucket(home); at != last; at = at + 1 == buckets_ ? 0 : at + 1) {
+  for (size_t at = HomeNumber(home); at != last; at = at + 1 == buckets_ ? 0 : at + 1) {
     data()[at].AddDisplaced(-1);
   }
   --size_;

@@ -18,6 +18,7 @@ Mutex& RegistryMutex() {
 
 std::atomic<ThreadRecord*> ThreadRecord::first_{nullptr};
 std::atomic<size_t> ThreadRecord::in_use_{0};
+std::atomic<bool> ThreadRecord::quick_allowed_{false};
 
 // Gives the record back when its thread ends.
 struct ThreadRecord::Lease {
@@ -26,6 +27,7 @@ struct ThreadRecord::Lease {
     if (record == nullptr) return;
     MutexLock lock(&RegistryMutex());
     current_ = nullptr;
+    quick_ = nullptr;
     record->taken.store(false, std::memory_order_release);
     in_use_.fetch_sub(1, std::memory_order_seq_cst);
   }
@@ -53,6 +55,9 @@ ThreadRecord& ThreadRecord::Register() {
   in_use_.fetch_add(1, std::memory_order_seq_cst);
   lease.record = record;
   current_ = record;
+  const bool quick =
+      record->index < kQuickThreads && quick_allowed_.load(std::memory_order_relaxed);
+  quick_ = quick ? record : nullptr;
   return *record;
 }
 

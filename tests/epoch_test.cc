@@ -34,6 +34,32 @@ TEST(EpochTest, EachAdvanceEndsTheEpochThatTheOneBeforeBegan) {
 
 TEST(EpochTest, WithoutReadersAllMayBeFreed) { EXPECT_TRUE(MayFreeNow()); }
 
+TEST(EpochTest, WhatALookHasSeenIsKnownToAll) {
+  const uint64_t tag = Epoch::Advance();
+  EXPECT_LE(Epoch::FreeBefore(), tag);
+  EXPECT_GT(Epoch::LookAtReaders(), tag);
+  EXPECT_GT(Epoch::FreeBefore(), tag);
+}
+
+TEST(EpochTest, ALookStopsAtTheOldestReader) {
+  const uint64_t before = Epoch::Advance();
+  std::optional<EpochGuard> reader(ThreadRecord::Current());
+  const uint64_t after = Epoch::Advance();
+  const uint64_t free_before = Epoch::LookAtReaders();
+  EXPECT_GT(free_before, before);
+  EXPECT_LE(free_before, after);
+  reader.reset();
+  EXPECT_GT(Epoch::LookAtReaders(), after);
+}
+
+// Else a look by a thread without readers would take back what was known, or allow too much.
+TEST(EpochTest, WhatIsFreeNeverGoesBackNorPastTheLook) {
+  const uint64_t first = Epoch::LookAtReaders();
+  const EpochGuard reader(ThreadRecord::Current());
+  EXPECT_GE(Epoch::LookAtReaders(), first);
+  EXPECT_LE(Epoch::FreeBefore(), Epoch::Advance());
+}
+
 TEST(EpochTest, AGuardKeepsWhatWasThereWhenItBegan) {
   std::optional<EpochGuard> guard(ThreadRecord::Current());
   const uint64_t tag = Epoch::Advance();

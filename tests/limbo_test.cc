@@ -5,17 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <optional>
 #include <random>
 #include <set>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "larder/internal/epoch.h"
 #include "larder/internal/node.h"
 #include "larder/internal/slab.h"
-#include "larder/internal/thread_record.h"
 #include "tests/support/rounds.h"
 
 namespace larder::internal {
@@ -39,6 +36,11 @@ class LimboTest : public ::testing::Test {
     NodeChain chain;
     for (const NodeIndex node : nodes) chain.Append(slab_, node, weight);
     return chain;
+  }
+
+  void Seal(std::initializer_list<NodeIndex> nodes, uint64_t tag) {
+    limbo_.Add(Chain(nodes));
+    limbo_.Seal(tag);
   }
 
   std::vector<NodeIndex> Nodes(const NodeChain& chain) {
@@ -72,40 +74,57 @@ TEST_F(LimboTest, AChainKeepsItsOrderCountAndWeight) {
   EXPECT_THAT(Nodes(empty), ElementsAre(3, 1, 4, 5, 9));
 }
 
-TEST_F(LimboTest, CollectsRemovedNodesUntilTheyAreTaken) {
+TEST_F(LimboTest, CollectsRemovedNodesUntilTheyAreSealed) {
   EXPECT_TRUE(limbo_.empty());
   limbo_.Add(Chain({1, 2}, 5));
   limbo_.Add(Chain({3}, 7));
   EXPECT_FALSE(limbo_.empty());
   EXPECT_EQ(limbo_.fresh().count, 3u);
   EXPECT_EQ(limbo_.fresh().weight, 17u);
-  EXPECT_THAT(Nodes(limbo_.TakeFresh()), ElementsAre(1, 2, 3));
+  // Which aren't free, whatever is known of the readers.
+  EXPECT_THAT(Nodes(limbo_.TakeFree(kNoReader)), IsEmpty());
+  limbo_.Seal(1);
   EXPECT_TRUE(limbo_.fresh().empty());
-  EXPECT_TRUE(limbo_.empty());
-}
-
-TEST_F(LimboTest, ABatchThatNoReaderHoldsIsFreeAtOnce) {
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({1, 2}), 5, kNoReader)), UnorderedElementsAre(1, 2));
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({3}), 5, 6)), ElementsAre(3));
-  EXPECT_TRUE(limbo_.empty());
-}
-
-TEST_F(LimboTest, ABatchWaitsForReadersOfItsEpochAndOlder) {
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({1}), 5, 5)), IsEmpty());
   EXPECT_FALSE(limbo_.empty());
-  EXPECT_THAT(Nodes(limbo_.Settle(NodeChain(), 6, 5)), IsEmpty());
-  EXPECT_THAT(Nodes(limbo_.Settle(NodeChain(), 7, 6)), ElementsAre(1));
+  EXPECT_THAT(Nodes(limbo_.TakeFree(kNoReader)), ElementsAre(1, 2, 3));
   EXPECT_TRUE(limbo_.empty());
 }
 
-// The reader that holds up the second batch doesn't hold up the first.
-TEST_F(LimboTest, TheOlderBatchGoesFirst) {
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({1}), 5, 4)), IsEmpty());
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({2}), 8, 4)), IsEmpty());
-  EXPECT_THAT(Nodes(limbo_.Settle(NodeChain(), 8, 7)), ElementsAre(1));
-  EXPECT_THAT(Nodes(limbo_.Settle(NodeChain(), 9, 8)), IsEmpty());
-  EXPECT_THAT(Nodes(limbo_.Settle(NodeChain(), 10, kNoReader)), ElementsAre(2));
+TEST_F(LimboTest, ABatchWaitsForItsEpochToBeOver) {
+  Seal({1, 2}, 5);
+  EXPECT_THAT(Nodes(limbo_.TakeFree(0)), IsEmpty());
+  EXPECT_THAT(Nodes(limbo_.TakeFree(5)), IsEmpty());
+  EXPECT_FALSE(limbo_.empty());
+  EXPECT_THAT(Nodes(limbo_.TakeFree(6)), ElementsAre(1, 2));
   EXPECT_TRUE(limbo_.empty());
+}
+
+TEST_F(LimboTest, TheOlderBatchGoesFirst) {
+  Seal({1}, 5);
+  EXPECT_FALSE(limbo_.crowded());
+  Seal({2}, 8);
+  EXPECT_TRUE(limbo_.crowded());
+  EXPECT_THAT(Nodes(limbo_.TakeFree(7)), ElementsAre(1));
+  EXPECT_FALSE(limbo_.crowded());
+  EXPECT_THAT(Nodes(limbo_.TakeFree(8)), IsEmpty());
+  EXPECT_THAT(Nodes(limbo_.TakeFree(9)), ElementsAre(2));
+  EXPECT_TRUE(limbo_.empty());
+}
+
+TEST_F(LimboTest, BothBatchesGoWhereBothAreFree) {
+  Seal({1}, 5);
+  Seal({2}, 6);
+  EXPECT_THAT(Nodes(limbo_.TakeFree(7)), ElementsAre(1, 2));
+  EXPECT_TRUE(limbo_.empty());
+}
+
+// What comes while two batches wait joins the younger, which must then wait for the later epoch.
+TEST_F(LimboTest, ABatchSealedTwiceWaitsForTheLaterEpoch) {
+  Seal({1}, 4);
+  Seal({2}, 5);
+  Seal({3}, 6);
+  EXPECT_THAT(Nodes(limbo_.TakeFree(6)), ElementsAre(1));
+  EXPECT_THAT(Nodes(limbo_.TakeFree(7)), ElementsAre(2, 3));
 }
 
 // Each new batch is younger than the oldest reader, for ever; still every batch gets its turn.
@@ -114,57 +133,25 @@ TEST_F(LimboTest, AStreamOfNewBatchesDoesNotKeepTheOldOnesWaiting) {
   for (uint64_t epoch = 10; epoch < 100; ++epoch) {
     const auto node = static_cast<NodeIndex>(epoch);
     waiting.insert(node);
+    Seal({node}, epoch);
     // Readers come and go; the oldest is always one epoch behind.
-    for (const NodeIndex freed : Nodes(limbo_.Settle(Chain({node}), epoch, epoch))) {
+    for (const NodeIndex freed : Nodes(limbo_.TakeFree(epoch))) {
       EXPECT_EQ(waiting.erase(freed), 1u);
     }
     EXPECT_LE(waiting.size(), 4u);
   }
 }
 
-TEST_F(LimboTest, NothingIsFreeWhereNothingIsKnownOfReaders) {
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({1}), 5, 0)), IsEmpty());
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({2}), 6, 0)), IsEmpty());
-  std::vector<NodeIndex> free = Nodes(limbo_.Settle(NodeChain(), 7, kNoReader));
-  EXPECT_THAT(free, UnorderedElementsAre(1, 2));
-}
-
 TEST_F(LimboTest, TakeAllTakesWhatIsInAnyState) {
-  limbo_.Settle(Chain({1}), 5, 4);
-  limbo_.Settle(Chain({2}), 6, 4);
+  Seal({1}, 5);
+  Seal({2}, 6);
   limbo_.Add(Chain({3}));
   EXPECT_THAT(Nodes(limbo_.TakeAll()), UnorderedElementsAre(1, 2, 3));
   EXPECT_TRUE(limbo_.empty());
 }
 
-// Two threads reclaim at once. The one that looked at the readers first settles last: its look says
-// nothing of the readers that started since, which may hold the other's nodes.
-TEST_F(LimboTest, ALookAtTheReadersFreesNothingThatWasRemovedAfterIt) {
-  ThreadRecord& self = ThreadRecord::Current();
-  const uint64_t slow_tag = Epoch::Advance();
-  const uint64_t slow_look = Epoch::OldestReader();
-  std::optional<EpochGuard> reader(self);      // finds node 2 ...
-  const uint64_t fast_tag = Epoch::Advance();  // ... which is removed now
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({2}), fast_tag, Epoch::OldestReader())), IsEmpty());
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({1}), slow_tag, slow_look)),
-              ::testing::Not(::testing::Contains(2)));
-  reader.reset();
-  const uint64_t tag = Epoch::Advance();
-  EXPECT_THAT(Nodes(limbo_.Settle(NodeChain(), tag, Epoch::OldestReader())),
-              ::testing::Contains(2));
-}
-
-// The same, where the older batch is still waiting: the younger then holds nodes of both threads,
-// and must wait for the later epoch.
-TEST_F(LimboTest, ABatchOfSeveralReclaimersWaitsForTheLatestOfTheirEpochs) {
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({1}), 4, 4)), IsEmpty());
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({2}), 6, 4)), IsEmpty());
-  // The reader of epoch 4 has left, one of epoch 6 holds node 2.
-  EXPECT_THAT(Nodes(limbo_.Settle(Chain({3}), 5, 6)), ElementsAre(1));
-  EXPECT_THAT(Nodes(limbo_.Settle(NodeChain(), 7, 7)), UnorderedElementsAre(2, 3));
-}
-
-// Readers and reclaimers, each step of which runs when the test says so.
+// Readers, writers and those who look at the readers, each step of which runs when the test says
+// so; several looks may be under way, and end in any order.
 class Interleaving {
  public:
   Interleaving(const Slab* slab, uint64_t seed) : slab_(*slab), limbo_(slab), random_(seed) {
@@ -172,7 +159,7 @@ class Interleaving {
   }
 
   void Step() {
-    switch (random_() % 5) {
+    switch (random_() % 6) {
       case 0:
         readers_.push_back({now_, linked_});
         break;
@@ -182,16 +169,24 @@ class Interleaving {
       case 2:
         if (!linked_.empty()) RemoveOne();
         break;
+      case 3:
+        BeginLook();
+        break;
+      case 4:
+        if (!looks_.empty()) EndLook(Any(looks_.size()));
+        break;
       default:
-        if (!reclaimers_.empty()) GoOnReclaiming(Any(reclaimers_.size()));
+        TakeFree();
     }
   }
 
-  // Whether all that was removed is free once nobody reads and all reclaimers have come to an end.
+  // Whether all that was removed is free once nobody reads.
   bool EndsEmpty() {
     readers_.clear();
-    while (!reclaimers_.empty()) GoOnReclaiming(0);
-    limbo_.Settle(limbo_.TakeFresh(), now_, kNoReader);
+    if (!limbo_.fresh().empty()) limbo_.Seal(now_++);
+    BeginLook();
+    while (!looks_.empty()) EndLook(0);
+    TakeFree();
     return limbo_.empty();
   }
 
@@ -199,11 +194,6 @@ class Interleaving {
   struct Reader {
     uint64_t epoch;
     std::set<NodeIndex> holds;
-  };
-  struct Reclaimer {
-    NodeChain batch;
-    uint64_t tag;
-    std::optional<uint64_t> look;
   };
 
   ptrdiff_t Any(size_t size) { return static_cast<ptrdiff_t>(random_() % size); }
@@ -213,37 +203,38 @@ class Interleaving {
     chain.Append(slab_, *linked_.begin(), 1);
     limbo_.Add(chain);
     linked_.erase(linked_.begin());
-    if (random_() % 2 == 0) reclaimers_.push_back({limbo_.TakeFresh(), now_++, std::nullopt});
+    if (random_() % 2 == 0) limbo_.Seal(now_++);
   }
 
-  // A look at the readers, as Epoch::OldestReader; and, later, what it allows.
-  void GoOnReclaiming(ptrdiff_t which) {
-    Reclaimer& reclaimer = reclaimers_[static_cast<size_t>(which)];
-    if (!reclaimer.look.has_value()) {
-      // Readers that start from now on aren't older than now.
-      reclaimer.look = now_;
-      for (const Reader& reader : readers_) {
-        reclaimer.look = std::min(*reclaimer.look, reader.epoch);
-      }
-      return;
-    }
-    const NodeChain free = limbo_.Settle(reclaimer.batch, reclaimer.tag, *reclaimer.look);
+  // As Epoch::LookAtReaders, up to where it has seen them; and what it then makes known.
+  void BeginLook() {
+    uint64_t free_before = now_++;
+    for (const Reader& reader : readers_) free_before = std::min(free_before, reader.epoch);
+    looks_.push_back(free_before);
+  }
+  void EndLook(ptrdiff_t which) {
+    free_before_ = std::max(free_before_, looks_[static_cast<size_t>(which)]);
+    looks_.erase(looks_.begin() + which);
+  }
+
+  void TakeFree() {
+    const NodeChain free = limbo_.TakeFree(free_before_);
     for (NodeIndex node = free.first; node != kNoNode; node = slab_.At(node)->timer_next) {
       for (const Reader& reader : readers_) ASSERT_FALSE(reader.holds.contains(node)) << node;
     }
-    reclaimers_.erase(reclaimers_.begin() + which);
   }
 
   const Slab& slab_;
   Limbo limbo_;
   std::mt19937_64 random_;
   uint64_t now_ = 1;
+  uint64_t free_before_ = 0;
   std::set<NodeIndex> linked_;  // a reader that starts now may find these
   std::vector<Reader> readers_;
-  std::vector<Reclaimer> reclaimers_;
+  std::vector<uint64_t> looks_;
 };
 
-TEST_F(LimboTest, NoInterleavingOfReclaimersFreesANodeThatAReaderHolds) {
+TEST_F(LimboTest, NoInterleavingFreesANodeThatAReaderHolds) {
   for (int round = 0; round < Rounds(2'000); ++round) {
     SCOPED_TRACE(::testing::Message() << "LARDER_TEST_SEED=" << SeedOfRound(round));
     Interleaving interleaving(&slab_, SeedOfRound(round));

@@ -12,6 +12,7 @@
 #include "bench/support/rocksdb_cache.h"
 #include "bench/support/tbb_lru.h"
 #include "bench/support/type_list.h"
+#include "benchmark/benchmark.h"
 
 namespace larder::bench {
 
@@ -59,6 +60,12 @@ using TbbPeers = TypeList<TbbLru>;
 inline constexpr bool kHasTbb = false;
 using TbbPeers = TypeList<>;
 #endif
+
+// Adds to the context of the results which packages' peers were left out, if any.
+inline void NamePeersNotMeasured() {
+  if (!kHasRocks) benchmark::AddCustomContext("not_measured_rocksdb", std::string(kRocksPackage));
+  if (!kHasTbb) benchmark::AddCustomContext("not_measured_onetbb", std::string(kTbbPackage));
+}
 
 }  // namespace larder::bench
 

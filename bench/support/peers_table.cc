@@ -80,12 +80,15 @@ std::vector<std::string> PeersTable::RatiosRow(const Work& work, int threads,
   const std::optional<double> our_nanos = Nanos(work, threads, ours);
   if (!our_nanos) return {};
   std::vector<std::string> row = {absl::StrCat("  ", ours.title, " / theirs")};
+  bool any = false;
   for (const Contender& contender : contenders_) {
     if (!WasMeasured(contender)) continue;
     const std::optional<double> nanos = Nanos(work, threads, contender);
-    const bool itself = contender.name == ours.name;
-    row.push_back(nanos && !itself ? Share(*our_nanos / *nanos) : "");
+    const bool shown = nanos && contender.name != ours.name;
+    any = any || shown;
+    row.push_back(shown ? Share(*our_nanos / *nanos) : "");
   }
+  if (!any) return {};
   const std::optional<double> best = BestRival(work, threads);
   row.push_back(best ? Share(*our_nanos / *best) : "");
   return row;

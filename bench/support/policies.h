@@ -12,12 +12,15 @@ namespace larder::bench {
 
 // clang-format off
 using Policies = TypeList<
-    Lru
+    Lru,
+    Sieve,
+    S3Fifo
     >;
 
 // Those that are compared with other caches.
 using ComparedPolicies = TypeList<
-    Lru
+    Lru,
+    S3Fifo
     >;
 // clang-format on
 

@@ -153,11 +153,17 @@ class TbbLruCache {
 
   void Put(const K& key, V value) { Shard(key).Put(key, std::move(value)); }
 
+  // Which shard has the key: 0..shards-1.
+  template <class Q>
+  size_t ShardIndex(const Q& key) const {
+    // The map itself uses the hash's low bits.
+    return (KeyHash<K>{}(key) >> shift_) & (shards_.size() - 1);
+  }
+
  private:
-  // The map itself uses the hash's low bits.
   template <class Q>
   TbbLruShard<K, V>& Shard(const Q& key) {
-    return *shards_[(KeyHash<K>{}(key) >> shift_) & (shards_.size() - 1)];
+    return *shards_[ShardIndex(key)];
   }
 
   const int shift_;

@@ -54,7 +54,12 @@ struct PutOptions {
   std::optional<uint64_t> weight = std::nullopt;          // instead of the weigher's answer
 
   // OK, or InvalidArgument that names the field and its value.
-  absl::Status Validate() const;
+  absl::Status Validate() const {
+    return ttl.has_value() || idle_ttl.has_value() ? ValidateTtls() : absl::OkStatus();
+  }
+
+ private:
+  absl::Status ValidateTtls() const;
 };
 
 // What one GetOrLoad may say about the entry that it stores. What the loader itself returns in

@@ -13,6 +13,8 @@
 
 #include "larder/internal/lru.h"
 #include "larder/internal/node.h"
+#include "larder/internal/s3fifo.h"
+#include "larder/internal/sieve.h"
 #include "larder/internal/slab.h"
 #include "larder/internal/thread_record.h"
 
@@ -23,6 +25,21 @@ namespace larder {
 struct Lru {
   using Implementation = internal::LruPolicy;
   static constexpr std::string_view kName = "Lru";
+};
+
+// SIEVE: a queue whose entries are evicted in their order, but for those that were hit since the
+// last time round. New entries are tried soon, so scans do little harm. A hit writes one bit, once.
+struct Sieve {
+  using Implementation = internal::SievePolicy;
+  static constexpr std::string_view kName = "Sieve";
+};
+
+// S3-FIFO: a tenth of the entries are on trial; those hit twice by the end of it, or soon wanted
+// again, go on to the rest. Most resistant to scans and to keys that are asked for once. A hit
+// counts up to three in its entry, then writes nothing.
+struct S3Fifo {
+  using Implementation = internal::S3FifoPolicy;
+  static constexpr std::string_view kName = "S3Fifo";
 };
 
 // What a policy has to bring. It sees node headers only, never keys or values; it takes no lock,

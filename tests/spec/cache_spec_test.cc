@@ -183,7 +183,7 @@ AnyPolicy PolicyOf() {
 }
 
 const auto kPolicies = ::testing::Values(  // one line for each
-    PolicyOf<Lru>());
+    PolicyOf<Lru>(), PolicyOf<Sieve>(), PolicyOf<S3Fifo>());
 
 const auto kTtls = ::testing::Values(Ttls{"NoTtl"}, Ttls{.name = "Ttl", .ttl = absl::Seconds(10)},
                                      Ttls{.name = "IdleTtl", .idle_ttl = absl::Seconds(7)},

@@ -121,8 +121,23 @@ class Core final : public NodeOwner {
   using StripeT = Stripe<PolicyT, Flight>;
   // Whether a key's hash is our own code and quicker made than kept: no user's hash runs under a
   // stripe's lock.
-  static constexpr bool kCheapHash =
-      std::is_integral_v<K> && std::is_same_v<Hash, internal::DefaultHash<K>>;
+  static constexpr bool kCheapHash = std::is_integral_v<K> && std::is_same_v<Hash, DefaultHash<K>>;
+  // Whether finding a key runs no code but ours and the standard library's.
+  static constexpr bool kPlainKey =
+      (std::is_arithmetic_v<K> || StringLike<K>)&&std::is_same_v<Hash, DefaultHash<K>> &&
+      std::is_same_v<Eq, DefaultEq<K>>;
+  struct Nothing {};
+  template <bool kRuns>
+  using UserCode = std::conditional_t<kRuns, NotQuick, Nothing>;
+  // By value where that is as cheap: a key whose address is taken has to be in memory.
+  template <class Q>
+  using KeyParameter =
+      std::conditional_t<std::is_trivially_copyable_v<Q> && sizeof(Q) <= 16, const Q, const Q&>;
+  // State bits that make further hits the same to the policy; 0: there are none.
+  static constexpr uint32_t kSettled = [] {
+    if constexpr (requires { PolicyT::kSettled; }) return PolicyT::kSettled;
+    return uint32_t{0};
+  }();
   static_assert(alignof(NodeT) <= 64,
                 "keys and values aligned to more than a line aren't supported");
 
@@ -174,13 +189,14 @@ class Core final : public NodeOwner {
   // A lookup's outcome in the common case.
   struct Glance;
   template <class Q>
-  Glance LookUp(const Q& key, ThreadRecord& thread);
+  Glance LookUp(const Q& key, HashBits hash, ThreadRecord& thread);
   template <class Q, class F>
-  bool LookUpSlowly(const Q& key, F&& f);  // f(Node&, NodeIndex) for a hit, inside a guard
+  bool LookUpSlowly(const Q& key, HashBits hash,
+                    F&& f);  // f(Node&, NodeIndex) for a hit, inside a guard
   template <class Q>
-  std::optional<V> GetSlowly(const Q& key);
+  std::optional<V> GetSlowly(KeyParameter<Q> key, HashBits hash);
   template <class Q>
-  Handle<K, V> PinSlowly(const Q& key);
+  Handle<K, V> PinSlowly(KeyParameter<Q> key, HashBits hash);
   class VisitMark;
   Handle<K, V> PinNode(NodeT& node, NodeIndex index);
   // Like Pin, but is no hit or miss.
@@ -214,6 +230,8 @@ class Core final : public NodeOwner {
   template <class Q>
   Table::Position Locate(StripeT& stripe, const Q& key, HashBits hash)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Starts to fetch what a change of the key will read and write.
+  void Prefetch(HashBits hash, ThreadRecord& thread);
   bool PrepareStripe(StripeT& stripe, const Lifetime& lifetime)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   NodeIndex NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry)
@@ -241,6 +259,14 @@ class Core final : public NodeOwner {
   RemovalCause Remove(StripeT& stripe, NodeIndex index, RemovalCause cause, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   TimerWheel::Due RemoveExpired(StripeT& stripe, size_t budget, Removals& removals)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
+    const bool may_be_due =
+        stripe.wheel.has_value() &&
+        (clock_ != nullptr ||
+         stripe.wheel->next_event() <= ClockTicker::Horizon().load(std::memory_order_relaxed));
+    return may_be_due ? RemoveDue(stripe, budget, removals) : TimerWheel::Due();
+  }
+  TimerWheel::Due RemoveDue(StripeT& stripe, size_t budget, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // Whether `weight` more fits into the cache, without what was removed so far.
   bool Fits(uint64_t weight, const Removals& removals) const;
@@ -257,8 +283,8 @@ class Core final : public NodeOwner {
   void AddWeight(uint64_t added, uint64_t removed);
 
   bool LimboIsFull(const StripeT& stripe) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  // Destroys what no reader can hold of `batch` and of what waited; returns how many.
-  size_t Reclaim(StripeT& stripe, const NodeChain& batch);
+  // Looks at the readers, and destroys what none can hold of what waits; returns how many.
+  size_t Reclaim(StripeT& stripe);
   size_t FreeNodes(StripeT& stripe, const NodeChain& chain);
   void FreeOrphan(NodeIndex index) override;
 
@@ -290,12 +316,9 @@ class Core final : public NodeOwner {
   absl::Status CheckStripe(StripeT& stripe, uint64_t* weight);
 
   const Clock* const clock_;  // nullptr: ProcessClock, which is then called without indirection
-  // Deadlines past this haven't come, whatever the time is.
-  static constinit const inline std::atomic<int64_t> kNoHorizon{ClockTicker::kNone};
-  const std::atomic<int64_t>& horizon_;
-  ClockTicker ticker_;      // where clock_ is ProcessClock
-  const int64_t ttl_;       // ns; kNever: infinite
-  const int64_t idle_ttl_;  // ns; kNever: infinite
+  ClockTicker ticker_;        // where clock_ is ProcessClock
+  const int64_t ttl_;         // ns; kNever: infinite
+  const int64_t idle_ttl_;    // ns; kNever: infinite
   const double ttl_jitter_;
   const Sizing sizing_;
   const Weigher weigher_;
@@ -322,7 +345,6 @@ template <class K, class V, class P, class H, class E>
 Core<K, V, P, H, E>::Core(const CacheOptions& options, const Sizing& sizing, Weigher weigher,
                           RemovalListener on_removal)
     : clock_(options.clock),
-      horizon_(clock_ == nullptr ? ClockTicker::Horizon() : kNoHorizon),
       ttl_(ToNanos(options.ttl)),
       idle_ttl_(ToNanos(options.idle_ttl)),
       ttl_jitter_(options.ttl_jitter),

@@ -23,8 +23,8 @@ ThreadRecord& Core<K, V, P, H, E>::EnterCall() const {
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline Node<K, V>* Core<K, V, P, H, E>::FindNode(
-    const Front& front, const Q& key, HashBits hash, NodeIndex* index) const {
+Node<K, V>* Core<K, V, P, H, E>::FindNode(const Front& front, const Q& key, HashBits hash,
+                                          NodeIndex* index) const {
   const Table* table = front.table.load(std::memory_order_acquire);
   NodeT* found = nullptr;
   table->Find(hash.Home(), hash.Tag(), [&](NodeIndex candidate) {
@@ -79,32 +79,39 @@ struct Core<K, V, P, H, E>::Glance {
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline auto Core<K, V, P, H, E>::LookUp(const Q& key,
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline auto Core<K, V, P, H, E>::LookUp(const Q& key, HashBits hash,
                                                                      ThreadRecord& thread)
     -> Glance {
-  assert(thread.visiting != this && "a Visit callback called its own cache");
-  const HashBits hash(hash_(key));
   const Front& front = FrontOf(hash);
+  const Bucket& bucket = front.table.load(std::memory_order_acquire)->HomeBucket(hash.Home());
   Glance glance;
-  glance.node = FindNode(front, key, hash, &glance.index);
-  if (glance.node == nullptr) {
-    counters_.Add(thread, Counter::kMisses);
-    return glance;
+  const bool found = bucket.Find(hash.Tag(), [&](NodeIndex candidate) {
+    glance.node = slab_.At<NodeT>(candidate);
+    glance.index = candidate;
+    return eq_(glance.node->key, key);
+  });
+  if (!found) {
+    if (bucket.Displaced() != 0) return {.unsure = true};
+    counters_.AddOwn(thread, Counter::kMisses);
+    return {};
   }
-  const int64_t deadline = glance.node->deadline.load(std::memory_order_relaxed);
-  if (deadline <= horizon_.load(std::memory_order_relaxed) || glance.node->IsIdle()) [[unlikely]] {
+  if (glance.node->deadline.load(std::memory_order_relaxed) <=
+      ClockTicker::Horizon().load(std::memory_order_relaxed)) [[unlikely]] {
     return {.unsure = true};
   }
-  PolicyT::OnHit(*glance.node, thread, front.shared);
-  counters_.Add(thread, Counter::kHits);
+  const uint32_t state = glance.node->state.load(std::memory_order_relaxed);
+  if (kSettled == 0 || (state & (NodeHeader::kAsks | kSettled)) != kSettled) {
+    if ((state & NodeHeader::kAsks) != 0) return {.unsure = true};
+    PolicyT::OnHit(*glance.node, thread, front.shared);
+  }
+  counters_.AddOwn(thread, Counter::kHits);
   return glance;
 }
 
 template <class K, class V, class P, class H, class E>
 template <class Q, class F>
-ABSL_ATTRIBUTE_NOINLINE bool Core<K, V, P, H, E>::LookUpSlowly(const Q& key, F&& f) {
+ABSL_ATTRIBUTE_NOINLINE bool Core<K, V, P, H, E>::LookUpSlowly(const Q& key, HashBits hash, F&& f) {
   ThreadRecord& thread = EnterCall();
-  const HashBits hash(hash_(key));
   const Front& front = FrontOf(hash);
   EpochGuard guard(thread);
   NodeIndex index = kNoNode;
@@ -122,21 +129,24 @@ ABSL_ATTRIBUTE_NOINLINE bool Core<K, V, P, H, E>::LookUpSlowly(const Q& key, F&&
 template <class K, class V, class P, class H, class E>
 template <class Q>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline std::optional<V> Core<K, V, P, H, E>::Get(const Q& key) {
-  if (ThreadRecord* const thread = ThreadRecord::IfRegistered(); thread != nullptr) [[likely]] {
-    EpochGuard guard(*thread);
-    const Glance glance = LookUp(key, *thread);
+  const HashBits hash(hash_(key));
+  if (ThreadRecord* const thread = ThreadRecord::IfQuick(); thread != nullptr) [[likely]] {
+    QuickGuard guard(*thread);
+    [[maybe_unused]] const UserCode<!kPlainKey || !std::is_trivially_copyable_v<V>> user_code;
+    const Glance glance = LookUp(key, hash, *thread);
     if (glance.node != nullptr) [[likely]]
       return glance.node->value;
     if (!glance.unsure) return std::nullopt;
   }
-  return GetSlowly(key);
+  return GetSlowly<Q>(key, hash);
 }
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
-ABSL_ATTRIBUTE_NOINLINE std::optional<V> Core<K, V, P, H, E>::GetSlowly(const Q& key) {
+ABSL_ATTRIBUTE_NOINLINE std::optional<V> Core<K, V, P, H, E>::GetSlowly(KeyParameter<Q> key,
+                                                                        HashBits hash) {
   std::optional<V> value;
-  LookUpSlowly(key, [&value](const NodeT& node, NodeIndex) { value.emplace(node.value); });
+  LookUpSlowly(key, hash, [&value](const NodeT& node, NodeIndex) { value.emplace(node.value); });
   return value;
 }
 
@@ -154,21 +164,24 @@ Handle<K, V> Core<K, V, P, H, E>::PinNode(NodeT& node, NodeIndex index) {
 template <class K, class V, class P, class H, class E>
 template <class Q>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline Handle<K, V> Core<K, V, P, H, E>::Pin(const Q& key) {
-  if (ThreadRecord* const thread = ThreadRecord::IfRegistered(); thread != nullptr) [[likely]] {
-    EpochGuard guard(*thread);
-    const Glance glance = LookUp(key, *thread);
+  const HashBits hash(hash_(key));
+  if (ThreadRecord* const thread = ThreadRecord::IfQuick(); thread != nullptr) [[likely]] {
+    QuickGuard guard(*thread);
+    [[maybe_unused]] const UserCode<!kPlainKey> user_code;
+    const Glance glance = LookUp(key, hash, *thread);
     if (glance.node != nullptr) [[likely]]
       return PinNode(*glance.node, glance.index);
     if (!glance.unsure) return {};
   }
-  return PinSlowly(key);
+  return PinSlowly<Q>(key, hash);
 }
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
-ABSL_ATTRIBUTE_NOINLINE Handle<K, V> Core<K, V, P, H, E>::PinSlowly(const Q& key) {
+ABSL_ATTRIBUTE_NOINLINE Handle<K, V> Core<K, V, P, H, E>::PinSlowly(KeyParameter<Q> key,
+                                                                    HashBits hash) {
   Handle<K, V> handle;
-  LookUpSlowly(key, [&](NodeT& node, NodeIndex index) { handle = PinNode(node, index); });
+  LookUpSlowly(key, hash, [&](NodeT& node, NodeIndex index) { handle = PinNode(node, index); });
   return handle;
 }
 
@@ -204,9 +217,11 @@ class Core<K, V, P, H, E>::VisitMark {
 template <class K, class V, class P, class H, class E>
 template <class Q, class F>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool Core<K, V, P, H, E>::Visit(const Q& key, F&& f) {
-  if (ThreadRecord* const thread = ThreadRecord::IfRegistered(); thread != nullptr) [[likely]] {
-    EpochGuard guard(*thread);
-    const Glance glance = LookUp(key, *thread);
+  const HashBits hash(hash_(key));
+  if (ThreadRecord* const thread = ThreadRecord::IfQuick(); thread != nullptr) [[likely]] {
+    QuickGuard guard(*thread);
+    [[maybe_unused]] const UserCode<true> user_code;
+    const Glance glance = LookUp(key, hash, *thread);
     if (glance.node != nullptr) [[likely]] {
       const VisitMark mark(*thread, this);
       f(std::as_const(glance.node->value));
@@ -214,7 +229,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool Core<K, V, P, H, E>::Visit(const Q& key
     }
     if (!glance.unsure) return false;
   }
-  return LookUpSlowly(key, [&](const NodeT& node, NodeIndex) {
+  return LookUpSlowly(key, hash, [&](const NodeT& node, NodeIndex) {
     const VisitMark mark(ThreadRecord::Current(), this);
     f(node.value);
   });

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/attributes.h"
 #include "larder/internal/core.h"
 #include "larder/internal/core_read.h"
 
@@ -22,7 +23,7 @@ inline constexpr size_t kExpiryPerWrite = 8;
 // Nodes removed while holding a lock once, where there are many to remove.
 inline constexpr size_t kRemovalsPerLock = 64;
 // Removed nodes of a stripe before a look at all readers is worth its price.
-inline constexpr size_t kReclaimBatch = 64;
+inline constexpr size_t kReclaimBatch = 256;
 
 template <class K, class V, class P, class H, class E>
 class Core<K, V, P, H, E>::Removals {
@@ -57,6 +58,12 @@ class Core<K, V, P, H, E>::Removals {
   // Without the lock: tells the listener of all, and reclaims. Returns what the listener threw
   // first, if it did: the operation goes on to its end, and throws it then.
   std::exception_ptr Finish() noexcept {
+    const bool done = uncounted_ == 0 && chain_.empty() && free_.empty() && !crowded_;
+    return done ? nullptr : FinishAll();
+  }
+
+ private:
+  ABSL_ATTRIBUTE_NOINLINE std::exception_ptr FinishAll() noexcept {
     if (uncounted_ != 0) CountWeight(0);
     std::exception_ptr thrown;
     if (!chain_.empty()) {
@@ -65,11 +72,11 @@ class Core<K, V, P, H, E>::Removals {
       MutexLock lock(&stripe_.mutex);
       PutIntoLimbo(stripe_);
     }
-    if (!batch_.empty()) core_.Reclaim(stripe_, std::exchange(batch_, NodeChain()));
+    core_.FreeNodes(stripe_, std::exchange(free_, NodeChain()));
+    if (std::exchange(crowded_, false)) core_.Reclaim(stripe_);
     return thrown;
   }
 
- private:
   template <class F>
   void ForEach(F&& f) {
     for (NodeIndex index = chain_.first; index != kNoNode;) {
@@ -97,14 +104,18 @@ class Core<K, V, P, H, E>::Removals {
 
   void PutIntoLimbo(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
     stripe.limbo.Add(std::exchange(chain_, NodeChain()));
-    if (core_.LimboIsFull(stripe)) batch_ = stripe.limbo.TakeFresh();
+    if (!core_.LimboIsFull(stripe)) return;
+    stripe.limbo.Seal(Epoch::Advance());
+    free_ = stripe.limbo.TakeFree(Epoch::FreeBefore());
+    crowded_ = stripe.limbo.crowded();
   }
 
   Core& core_;
   StripeT& stripe_;
   ThreadRecord& thread_;
   NodeChain chain_;
-  NodeChain batch_;  // taken from limbo, to be reclaimed
+  NodeChain free_;        // taken from limbo, to be destroyed
+  bool crowded_ = false;  // limbo has batches that wait for a look at the readers
   uint64_t uncounted_ = 0;
 };
 
@@ -150,9 +161,7 @@ RemovalCause Core<K, V, P, H, E>::Remove(StripeT& stripe, NodeIndex index, Remov
 }
 
 template <class K, class V, class P, class H, class E>
-TimerWheel::Due Core<K, V, P, H, E>::RemoveExpired(StripeT& stripe, size_t budget,
-                                                   Removals& removals) {
-  if (stripe.wheel == nullptr || stripe.wheel->next_event() == kNever) return {};
+TimerWheel::Due Core<K, V, P, H, E>::RemoveDue(StripeT& stripe, size_t budget, Removals& removals) {
   const int64_t now = Now();
   if (stripe.wheel->next_event() > now) return {};
   const TimerWheel::Due due = stripe.wheel->Advance(now, budget);
@@ -266,21 +275,21 @@ bool Core<K, V, P, H, E>::LimboIsFull(const StripeT& stripe) const {
 }
 
 template <class K, class V, class P, class H, class E>
-size_t Core<K, V, P, H, E>::Reclaim(StripeT& stripe, const NodeChain& batch) {
-  const uint64_t tag = Epoch::Advance();
-  const uint64_t oldest_reader = Epoch::OldestReader();
+size_t Core<K, V, P, H, E>::Reclaim(StripeT& stripe) {
+  const uint64_t free_before = Epoch::LookAtReaders();
   NodeChain free;
   typename StripeT::RetiredTables tables;
   {
     MutexLock lock(&stripe.mutex);
-    free = stripe.limbo.Settle(batch, tag, oldest_reader);
-    tables = stripe.TakeRetiredTables(tag, oldest_reader);
+    free = stripe.limbo.TakeFree(free_before);
+    tables = stripe.TakeRetiredTables(free_before);
   }
   return FreeNodes(stripe, free);
 }
 
 template <class K, class V, class P, class H, class E>
 size_t Core<K, V, P, H, E>::FreeNodes(StripeT& stripe, const NodeChain& chain) {
+  if (chain.empty()) return 0;
   NodeChain freed;
   for (NodeIndex index = chain.first; index != kNoNode;) {
     NodeT* node = slab_.At<NodeT>(index);

@@ -131,7 +131,7 @@ std::exception_ptr Core<K, V, P, H, E>::ClearStripe(StripeT& stripe, ThreadRecor
     }
   }
   std::exception_ptr thrown = removals.Finish();
-  Reclaim(stripe, NodeChain());
+  Reclaim(stripe);
   return thrown;
 }
 
@@ -175,13 +175,12 @@ size_t Core<K, V, P, H, E>::MaintainStripe(StripeT& stripe, size_t budget, Threa
     }
     thrown.Keep(removals.Finish());
   }
-  NodeChain batch;
   {
     MutexLock lock(&stripe.mutex);
     if (stripe.limbo.empty() && !stripe.HasRetiredTables()) return worked;
-    batch = stripe.limbo.TakeFresh();
+    if (!stripe.limbo.fresh().empty()) stripe.limbo.Seal(Epoch::Advance());
   }
-  return worked + Reclaim(stripe, batch);
+  return worked + Reclaim(stripe);
 }
 
 template <class K, class V, class P, class H, class E>
@@ -240,7 +239,7 @@ absl::Status Core<K, V, P, H, E>::CheckStripe(StripeT& stripe, uint64_t* weight)
   if (held != stripe.weight.load(std::memory_order_relaxed)) {
     return broken("weight is ", stripe.weight.load(), ", nodes weigh ", held);
   }
-  if (stripe.wheel != nullptr && (!stripe.wheel->Consistent() || stripe.wheel->size() != timed)) {
+  if (stripe.wheel.has_value() && (!stripe.wheel->Consistent() || stripe.wheel->size() != timed)) {
     return broken("the timer wheel's lists are wrong");
   }
   *weight += held;

@@ -59,6 +59,16 @@ absl::Status Core<K, V, P, H, E>::OutOfMemory() const {
 
 // --- Storing.
 
+// Most of what a change waits for is memory, and other processors' caches: both come faster all at
+// once than one after the other.
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Prefetch(HashBits hash, ThreadRecord& thread) {
+  const char* stripe = reinterpret_cast<const char*>(&StripeOf(hash));
+  for (size_t at = 0; at < sizeof(StripeT); at += 64) __builtin_prefetch(stripe + at, 1);
+  EpochGuard guard(thread);
+  FrontOf(hash).table.load(std::memory_order_acquire)->Prefetch(hash.Home());
+}
+
 template <class K, class V, class P, class H, class E>
 template <class Q>
 Table::Position Core<K, V, P, H, E>::Locate(StripeT& stripe, const Q& key, HashBits hash) {
@@ -75,8 +85,10 @@ bool Core<K, V, P, H, E>::PrepareStripe(StripeT& stripe, const Lifetime& lifetim
     return false;
   }
   if (lifetime.deadline == kNever) return true;
-  if (clock_ == nullptr && (stripe.wheel == nullptr || !ClockTicker::Running())) ticker_.Start();
-  if (stripe.wheel == nullptr) stripe.wheel = std::make_unique<TimerWheel>(&slab_, Now());
+  if (clock_ == nullptr && (!stripe.wheel.has_value() || !ClockTicker::Running())) {
+    ticker_.Start();
+  }
+  if (!stripe.wheel.has_value()) stripe.wheel.emplace(&slab_, Now());
   return true;
 }
 
@@ -105,7 +117,10 @@ NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, V&& value, cons
   node->deadline.store(entry.lifetime.deadline, std::memory_order_relaxed);
   node->policy.store(0, std::memory_order_relaxed);
   node->home = entry.hash.Home();
-  node->state.store((has_extra ? NodeHeader::kExtra : 0) | (idle ? NodeHeader::kIdle : 0),
+  // The horizon is one of the process's clock, and says nothing of idleness.
+  const bool asks = idle || (clock_ != nullptr && entry.lifetime.deadline != kNever);
+  node->state.store((has_extra ? NodeHeader::kExtra : 0) | (idle ? NodeHeader::kIdle : 0) |
+                        (asks ? NodeHeader::kAsks : 0),
                     std::memory_order_relaxed);
   return index;
 }
@@ -228,7 +243,7 @@ absl::StatusOr<bool> Core<K, V, P, H, E>::Store(K&& key, V&& value, const NewEnt
       if (weight() > capacity()) thrown.Keep(ShrinkTo(capacity(), &stripe));
     }
     thrown.Keep(removals.Finish());
-    if (replaced_table) Reclaim(stripe, NodeChain());
+    if (replaced_table) Reclaim(stripe);
     if (result == StoreResult::kNeedsOthersRoom) {
       const uint64_t own = stripe.weight.load(std::memory_order_relaxed);
       const uint64_t missing = entry.weight - std::min(own, entry.weight);
@@ -245,9 +260,11 @@ template <class K, class V, class P, class H, class E>
 absl::Status Core<K, V, P, H, E>::Put(K&& key, V&& value, const PutOptions& options) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
   ThreadRecord& thread = EnterCall();
+  const HashBits hash(hash_(key));
+  Prefetch(hash, thread);
   const absl::StatusOr<uint64_t> weight = WeightFor(key, value, options.weight, thread);
   if (!weight.ok()) return weight.status();
-  const NewEntry entry{HashBits(hash_(key)), *weight, LifetimeOf(options, thread)};
+  const NewEntry entry{hash, *weight, LifetimeOf(options, thread)};
   return Store(std::move(key), std::move(value), entry, [](NodeIndex) { return true; }).status();
 }
 

@@ -5,7 +5,6 @@
 #ifndef LARDER_INTERNAL_LIMBO_H_
 #define LARDER_INTERNAL_LIMBO_H_
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -42,44 +41,45 @@ struct NodeChain {
   }
 };
 
-// One stripe's limbo; belongs to its lock. Removed nodes collect here until there are enough of
-// them to be worth a look at all readers; a batch that readers still held then waits here for the
-// next. At most two batches wait: the older one is left alone until it is free, however many come
-// after, so that a stream of new removals can't keep it from becoming so.
+// One stripe's limbo; belongs to its lock. Removed nodes collect here; once there are enough of
+// them they are sealed as a batch, which waits for its epoch to be over (epoch.h). At most two
+// batches wait: the older one is left alone until it is free, however many come after, so that a
+// stream of new removals can't keep it from becoming so.
 class Limbo {
  public:
   explicit Limbo(const Slab* slab) : slab_(*slab) {}
 
   void Add(const NodeChain& removed) { fresh_.Append(slab_, removed); }
 
-  // Nodes added since the last TakeFresh.
+  // Nodes added since the last Seal.
   const NodeChain& fresh() const { return fresh_; }
-  NodeChain TakeFresh() { return std::exchange(fresh_, NodeChain()); }
 
-  bool empty() const { return fresh_.empty() && older_.chain.empty() && newer_.chain.empty(); }
+  bool empty() const { return fresh_.empty() && older_.chain.empty(); }
 
-  // Takes `batch`, unlinked up to epoch `tag`, and returns all that no reader can hold, given the
-  // epoch of the oldest reader, which was asked for after epoch `tag` ended (see epoch.h). Batches
-  // of several threads may come in any order: an answer says nothing of what was unlinked after it.
-  NodeChain Settle(const NodeChain& batch, uint64_t tag, uint64_t oldest_reader) {
-    const uint64_t free_before = std::min(oldest_reader, tag + 1);
-    newer_.chain.Append(slab_, batch);
-    newer_.tag = std::max(newer_.tag, tag);
+  // More than one batch waits: it is time to look at the readers.
+  bool crowded() const { return !newer_.chain.empty(); }
+
+  // Makes a batch of the fresh nodes. `tag`: the epoch they were unlinked in, as of Epoch::Advance
+  // under the lock that this belongs to.
+  void Seal(uint64_t tag) {
+    Tagged& batch = older_.chain.empty() ? older_ : newer_;
+    batch.chain.Append(slab_, std::exchange(fresh_, NodeChain()));
+    batch.tag = tag;
+  }
+
+  // Takes out the batches from before the epoch `free_before`.
+  NodeChain TakeFree(uint64_t free_before) {
     NodeChain free;
-    if (older_.tag < free_before) {
-      free = older_.chain;
+    while (!older_.chain.empty() && older_.tag < free_before) {
+      free.Append(slab_, older_.chain);
       older_ = std::exchange(newer_, Tagged());
-      if (older_.tag < free_before) {
-        free.Append(slab_, older_.chain);
-        older_ = Tagged();
-      }
     }
     return free;
   }
 
   // Everything, for when there are no readers any more.
   NodeChain TakeAll() {
-    NodeChain all = TakeFresh();
+    NodeChain all = std::exchange(fresh_, NodeChain());
     all.Append(slab_, std::exchange(older_, Tagged()).chain);
     all.Append(slab_, std::exchange(newer_, Tagged()).chain);
     return all;

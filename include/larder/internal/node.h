@@ -65,11 +65,13 @@ struct NodeHeader {
   static constexpr uint32_t kPins = 0x00ffffff;
   static constexpr uint32_t kIdle = 0x01000000;   // has an idle_ttl in its NodeExtra
   static constexpr uint32_t kExtra = 0x02000000;  // has a NodeExtra
+  static constexpr uint32_t kAsks = 0x08000000;   // a hit must look at the cache's clock
   static constexpr uint32_t kOrphaned =
       0x04000000;  // reclaimed but for its pins: the last pin frees
   // Two bits for policies that count accesses, up to three.
   static constexpr uint32_t kAccess = 0x10000000;
   static constexpr uint32_t kAccessMask = 0x30000000;
+  static constexpr uint32_t kPolicyFlag = 0x40000000;  // for the policy's own use
 
   bool IsIdle() const { return (state.load(std::memory_order_relaxed) & kIdle) != 0; }
   bool InCache() const { return timer_prev <= kNoTimer; }
@@ -104,6 +106,10 @@ struct NodeHeader {
                                         std::memory_order_relaxed)) {
     }
   }
+
+  // Not set in a node that is inserted. Both under the stripe's lock.
+  bool policy_flag() const { return (state.load(std::memory_order_relaxed) & kPolicyFlag) != 0; }
+  void set_policy_flag() { state.fetch_or(kPolicyFlag, std::memory_order_relaxed); }
 
  private:
   void SetPolicyLinks(NodeIndex prev, NodeIndex next) {

@@ -38,13 +38,18 @@ class StatsCounters {
   StatsCounters() : cells_(new Cell[kOwnCells + 1]) {}
 
   void Add(const ThreadRecord& thread, Counter counter, uint64_t amount = 1) {
-    const auto which = static_cast<size_t>(counter);
     if (thread.index < kOwnCells) [[likely]] {
-      auto& value = cells_[thread.index].values[which];
-      value.store(value.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+      AddOwn(thread, counter, amount);
     } else {
-      cells_[kOwnCells].values[which].fetch_add(amount, std::memory_order_relaxed);
+      cells_[kOwnCells].values[static_cast<size_t>(counter)].fetch_add(amount,
+                                                                       std::memory_order_relaxed);
     }
+  }
+
+  // Add for a thread that has a cell of its own: one that is quick.
+  void AddOwn(const ThreadRecord& thread, Counter counter, uint64_t amount = 1) {
+    auto& value = cells_[thread.index].values[static_cast<size_t>(counter)];
+    value.store(value.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
   }
 
   void AddRemoval(const ThreadRecord& thread, RemovalCause cause) {
@@ -56,7 +61,7 @@ class StatsCounters {
   void Sum(CacheStats& stats) const;
 
  private:
-  static constexpr size_t kOwnCells = 64;
+  static constexpr size_t kOwnCells = ThreadRecord::kQuickThreads;
   static constexpr size_t kCounters = static_cast<size_t>(Counter::kRemovals) + kRemovalCauses;
 
   struct alignas(128) Cell {

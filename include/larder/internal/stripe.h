@@ -5,11 +5,11 @@
 #ifndef LARDER_INTERNAL_STRIPE_H_
 #define LARDER_INTERNAL_STRIPE_H_
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -45,17 +45,16 @@ struct alignas(64) Stripe {
 
   std::atomic<Table*>& table;  // the front's
 
-  SlotAllocator slots ABSL_GUARDED_BY(mutex);
-  Policy policy ABSL_GUARDED_BY(mutex);
-  std::unique_ptr<TimerWheel> wheel ABSL_GUARDED_BY(mutex);  // from the first entry that expires on
-  Limbo limbo ABSL_GUARDED_BY(mutex);
-  FlightTable<Flight> flights ABSL_GUARDED_BY(mutex);
-
-  uint64_t replacements ABSL_GUARDED_BY(mutex) = 0;  // tables had so far
-
   // Written under the lock, read without.
   std::atomic<uint64_t> size{0};
   std::atomic<uint64_t> weight{0};
+
+  SlotAllocator slots ABSL_GUARDED_BY(mutex);
+  Policy policy ABSL_GUARDED_BY(mutex);
+  std::optional<TimerWheel> wheel ABSL_GUARDED_BY(mutex);  // from the first entry that expires on
+  Limbo limbo ABSL_GUARDED_BY(mutex);
+  FlightTable<Flight> flights ABSL_GUARDED_BY(mutex);
+  uint64_t replacements ABSL_GUARDED_BY(mutex) = 0;  // tables had so far
 
   // Replaces the table, if there is one, by another for `entries`: with the same in it, or empty.
   // False where memory is out; then nothing has changed.
@@ -90,11 +89,10 @@ struct alignas(64) Stripe {
   };
   using RetiredTables = std::vector<RetiredTable>;
 
-  // The former tables, once no reader can hold any of them, given the epoch of the oldest reader,
-  // which was asked for after epoch `tag` ended; to be destroyed after the lock was released.
-  RetiredTables TakeRetiredTables(uint64_t tag, uint64_t oldest_reader)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    const bool free = !retired.empty() && retired.back().tag < std::min(oldest_reader, tag + 1);
+  // The former tables, once all are from before the epoch `free_before`; to be destroyed after the
+  // lock was released.
+  RetiredTables TakeRetiredTables(uint64_t free_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const bool free = !retired.empty() && retired.back().tag < free_before;
     return free ? std::exchange(retired, RetiredTables()) : RetiredTables();
   }
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/base/attributes.h"
+#include "absl/base/config.h"
 #include "larder/internal/node.h"
 #include "larder/internal/pages.h"
 
@@ -29,17 +30,42 @@ namespace larder::internal {
 struct alignas(64) Bucket {
   static constexpr int kSlots = 12;
 
+  // First, so that a slot's number is its offset.
+  std::atomic<NodeIndex> nodes[kSlots];
+
   // Tags 0..7, and tags 8..11 with the count of displaced entries above. Two words instead of
   // bytes, so that atomic loads feed the vector comparison.
   std::atomic<uint64_t> tags_low;
   std::atomic<uint64_t> tags_high;
-  std::atomic<NodeIndex> nodes[kSlots];
 
   // A bit for each slot whose tag is `tag`.
   uint32_t Match(uint8_t tag) const {
+#if defined(__SSE2__) && !defined(ABSL_HAVE_THREAD_SANITIZER)
+    // Both words at once. On this processor any load has acquire semantics, and each tag is looked
+    // at by itself, so that it doesn't matter whether the two words are of one moment.
+    const __m128i tags = _mm_load_si128(reinterpret_cast<const __m128i*>(&tags_low));
+    const __m128i equal =
+        _mm_cmpeq_epi8(tags, _mm_set1_epi32(static_cast<int>(uint32_t{tag} * 0x01010101)));
+    return static_cast<uint32_t>(_mm_movemask_epi8(equal)) & ((1u << kSlots) - 1);
+#else
     // Acquire: a reader that sees a tag sees the index and the node that were written before it.
     return MatchWords(tags_low.load(std::memory_order_acquire),
                       tags_high.load(std::memory_order_acquire), tag);
+#endif
+  }
+
+  // Calls matches(index) for the slots whose tag is `tag` until one returns true, and returns
+  // whether one did.
+  template <class Matches>
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Find(uint8_t tag, Matches&& matches) const {
+    for (uint32_t slots = Match(tag); slots != 0; slots &= slots - 1) {
+      // Acquire: the slot may meanwhile hold another node, published by this very store.
+      const NodeIndex node =
+          nodes[static_cast<uint32_t>(std::countr_zero(slots))].load(std::memory_order_acquire);
+      if (matches(node)) [[likely]]
+        return true;
+    }
+    return false;
   }
 
   // A bit for each slot that isn't free.
@@ -71,18 +97,12 @@ struct alignas(64) Bucket {
 
  private:
   static uint32_t MatchWords(uint64_t low, uint64_t high, uint8_t tag) {
-#if defined(__SSE2__)
-    const __m128i tags = _mm_set_epi64x(static_cast<int64_t>(high), static_cast<int64_t>(low));
-    const __m128i equal = _mm_cmpeq_epi8(tags, _mm_set1_epi8(static_cast<char>(tag)));
-    return static_cast<uint32_t>(_mm_movemask_epi8(equal)) & ((1u << kSlots) - 1);
-#else
     uint32_t found = 0;
     for (int slot = 0; slot < kSlots; ++slot) {
       const uint64_t word = slot < 8 ? low : high;
       found |= uint32_t{static_cast<uint8_t>(word >> (8 * (slot & 7))) == tag} << slot;
     }
     return found;
-#endif
   }
 };
 static_assert(sizeof(Bucket) == 64);
@@ -109,28 +129,27 @@ class Table {
   // Reader's search: calls matches(index) for candidates until one returns true, and returns
   // whether one did. `matches` may be called for nodes of other keys, and for ones just removed.
   template <class Matches>
-  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Find(uint32_t home, uint8_t tag, Matches&& matches) const {
-    const Bucket* const first = data() + HomeBucket(home);
+  bool Find(uint32_t home, uint8_t tag, Matches&& matches) const {
+    const Bucket* const first = &HomeBucket(home);
     const Bucket* bucket = first;
     do {
-      for (uint32_t slots = bucket->Match(tag); slots != 0; slots &= slots - 1) {
-        // Acquire: the slot may meanwhile hold another node, published by this very store.
-        const NodeIndex node = bucket->nodes[static_cast<uint32_t>(std::countr_zero(slots))].load(
-            std::memory_order_acquire);
-        if (matches(node)) [[likely]]
-          return true;
-      }
-      if (bucket->Displaced() == 0) [[likely]]
-        return false;
+      if (bucket->Find(tag, matches)) return true;
+      if (bucket->Displaced() == 0) return false;
       if (++bucket == data() + buckets_) bucket = data();
     } while (bucket != first);
     return false;
   }
 
+  // Where a search begins. What isn't there is elsewhere only if the bucket has displaced entries.
+  const Bucket& HomeBucket(uint32_t home) const { return data()[HomeNumber(home)]; }
+
+  // Starts to fetch the bucket where a search or an insertion begins, to be written to.
+  void Prefetch(uint32_t home) const { __builtin_prefetch(&HomeBucket(home), 1); }
+
   // Writer's search.
   template <class Matches>
   Position Locate(uint32_t home, uint8_t tag, Matches&& matches) {
-    size_t at = HomeBucket(home);
+    size_t at = HomeNumber(home);
     for (size_t probes = 0; probes < buckets_; ++probes) {
       Bucket& bucket = data()[at];
       for (uint32_t slots = bucket.Match(tag); slots != 0; slots &= slots - 1) {
@@ -182,7 +201,7 @@ class Table {
 
   // Maps 32 hash bits onto 0..buckets-1 (D. Lemire, "Fast random integer generation in an
   // interval", 2019): any number of buckets will do, so a table is as large as it has to be.
-  size_t HomeBucket(uint32_t home) const { return (uint64_t{home} * buckets_) >> 32; }
+  size_t HomeNumber(uint32_t home) const { return (uint64_t{home} * buckets_) >> 32; }
 
   Bucket* data() const { return static_cast<Bucket*>(pages_.data()); }
 
@@ -201,7 +220,7 @@ bool Table::Consistent(HomeOf&& home_of) const {
       if (bucket(i).TagAt(slot) == 0) continue;
       ++entries;
       const NodeIndex node = bucket(i).nodes[slot].load(std::memory_order_relaxed);
-      size_t at = HomeBucket(home_of(node));
+      size_t at = HomeNumber(home_of(node));
       for (; at != i; at = at + 1 == buckets_ ? 0 : at + 1) ++displaced[at];
     }
   }

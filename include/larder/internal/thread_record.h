@@ -23,8 +23,15 @@ struct alignas(128) ThreadRecord {
     return record != nullptr ? *record : Register();
   }
 
-  // The same, or nullptr where the thread isn't registered yet.
-  static ThreadRecord* IfRegistered() { return current_; }
+  // The same where a lookup may take the short way (epoch.h, QuickGuard), else nullptr: where the
+  // thread isn't registered yet, or is inside a guard, or has too high an index, or where readers
+  // have to fence. One thing to check for instead of four.
+  static ThreadRecord* IfQuick() { return quick_; }
+  // Threads with an index from here on are never quick: others count in cells of their own
+  // (stats_counters.h).
+  static constexpr uint32_t kQuickThreads = 64;
+  // Readers don't have to fence; before that, no thread is quick.
+  static void AllowQuick() { quick_allowed_.store(true, std::memory_order_relaxed); }
 
   // The first of all records; follow `next`. Includes those not in use.
   static ThreadRecord* First() { return first_.load(std::memory_order_acquire); }
@@ -62,12 +69,18 @@ struct alignas(128) ThreadRecord {
   struct Lease;
   static ThreadRecord& Register();
 
+  friend class EpochGuard;
+  friend class NotQuick;
+
   static constinit thread_local ThreadRecord* current_;
+  static constinit thread_local ThreadRecord* quick_;
+  static std::atomic<bool> quick_allowed_;
   static std::atomic<ThreadRecord*> first_;
   static std::atomic<size_t> in_use_;
 };
 
 inline constinit thread_local ThreadRecord* ThreadRecord::current_ = nullptr;
+inline constinit thread_local ThreadRecord* ThreadRecord::quick_ = nullptr;
 
 }  // namespace larder::internal
 
