@@ -39,16 +39,20 @@ void ClockTicker::Run() {
   }
 }
 
+// What these lock and unlock no analysis can follow.
+void ClockTicker::BeforeFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex_.lock(); }
+void ClockTicker::AfterForkInParent() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
+void ClockTicker::AfterForkInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  horizon_.store(kNone, std::memory_order_relaxed);
+  running_.store(false, std::memory_order_relaxed);
+  mutex_.unlock();
+}
+
 void ClockTicker::Launch() {
-  static const int watches_forks =
-      pthread_atfork([] { mutex_.lock(); }, [] { mutex_.unlock(); },
-                     [] {
-                       horizon_.store(kNone, std::memory_order_relaxed);
-                       running_.store(false, std::memory_order_relaxed);
-                       mutex_.unlock();
-                     });
+  static const bool watches_forks =
+      pthread_atfork(&BeforeFork, &AfterForkInParent, &AfterForkInChild) == 0;
   // A child that inherits a horizon which doesn't move would be worse than none.
-  if (watches_forks != 0) return;
+  if (!watches_forks) return;
   // The process's signals aren't for this thread.
   sigset_t all;
   sigset_t before;

@@ -106,6 +106,13 @@ void GhostQueue::Generation::ForgetOldest() {
   SkipNumbers(1);
 }
 
+void GhostQueue::Generation::Prefetch(uint64_t mixed) const {
+  if (bucket_count_ == 0) return;
+  const size_t bucket = FirstBucket(mixed);
+  __builtin_prefetch(&buckets_[bucket], 1);
+  __builtin_prefetch(&buckets_[OtherBucket(bucket, PrintOf(mixed))], 1);
+}
+
 bool GhostQueue::Generation::PlaceIn(size_t bucket, Ghost ghost) {
   Bucket& slots = buckets_[bucket];
   for (size_t i = 0; i < kSlots; ++i) {
@@ -158,6 +165,8 @@ void GhostQueue::SetCapacity(size_t capacity) {
   if (made.most() == 0) return;
   older_ = std::exchange(newer_, std::move(made));
 }
+
+void GhostQueue::Prefetch(uint64_t fingerprint) const { newer_.Prefetch(Mix(fingerprint)); }
 
 void GhostQueue::Add(uint64_t fingerprint) {
   TrimTo(capacity_);

@@ -23,7 +23,7 @@ constexpr uint64_t kFewestNodes = uint64_t{1} << 26;
 constexpr uint64_t kMostNodes = uint64_t{1} << 31;
 
 constexpr int kSmallestChunkLog2 = 6;
-constexpr int kLargestChunkLog2 = 10;
+constexpr int kLargestChunkLog2 = 8;
 constexpr int kFewestSlotsLog2 = 4;  // whatever a node's size
 constexpr size_t kLargestChunkBytes = size_t{256} << 10;
 
@@ -63,7 +63,7 @@ Sizing Sizing::For(const CacheOptions& options, bool weighed, size_t node_size) 
     const double spread = sizing.stripes_log2 == 0 ? 0 : 4 * std::sqrt(mean);
     sizing.stripe_entries = static_cast<size_t>(std::min(mean + spread, 1e15)) + 1;
   }
-  sizing.reclaim_weight = std::max<uint64_t>(1, share / 128);
+  sizing.reclaim_weight = std::max<uint64_t>(1, share / 32);
   return sizing;
 }
 

@@ -16,29 +16,29 @@ constexpr size_t kMostBytes = size_t{8} << 30;
 constexpr size_t kMostBytes = size_t{4} << 40;
 #endif
 
+// Address space of that size, if there was some for what comes before it.
+Reservation Column(bool wanted, size_t bytes) {
+  return wanted ? Reservation::Reserve(bytes, bytes) : Reservation();
+}
+
 }  // namespace
 
-Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes)
-    : node_memory_(Reservation::Reserve(
-          node_size << chunk_log2,
-          std::max(node_size << chunk_log2,
-                   std::min(kMostBytes, std::min<size_t>(most_nodes, kMaxNodes) * node_size)))),
-      nodes_(node_memory_.data()),
-      node_size_(node_size),
+Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes, size_t prefix)
+    : stride_(prefix + node_size),
+      node_memory_(Reservation::Reserve(
+          stride_ << chunk_log2,
+          std::max(stride_ << chunk_log2,
+                   std::min(kMostBytes, std::min<size_t>(most_nodes, kMaxNodes) * stride_)))),
+      nodes_(node_memory_.data() == nullptr ? nullptr : node_memory_.data() + prefix),
       chunk_log2_(chunk_log2),
-      most_chunks_(std::min<size_t>(kMaxNodes, node_memory_.bytes() / node_size) >> chunk_log2),
-      extras_(nodes_ == nullptr
-                  ? Reservation()
-                  : Reservation::Reserve(most_chunks_ * sizeof(NodeExtra) << chunk_log2,
-                                         most_chunks_ * sizeof(NodeExtra) << chunk_log2)),
-      owners_(extras_.data() == nullptr ? Reservation()
-                                        : Reservation::Reserve(most_chunks_ * sizeof(uint32_t),
-                                                               most_chunks_ * sizeof(uint32_t))) {}
+      most_chunks_(std::min<size_t>(kMaxNodes, node_memory_.bytes() / stride_) >> chunk_log2),
+      extras_(Column(nodes_ != nullptr, (most_chunks_ * sizeof(NodeExtra)) << chunk_log2)),
+      owners_(Column(extras_.data() != nullptr, most_chunks_ * sizeof(uint32_t))) {}
 
 NodeIndex Slab::AllocateChunk(uint32_t owner) {
   MutexLock lock(&mutex_);
   if (chunks_ == most_chunks_) return kNoNode;
-  if (!node_memory_.Commit(((chunks_ + 1) * node_size_) << chunk_log2_) ||
+  if (!node_memory_.Commit(((chunks_ + 1) * stride_) << chunk_log2_) ||
       !owners_.Commit((chunks_ + 1) * sizeof(uint32_t))) {
     return kNoNode;
   }

@@ -28,7 +28,7 @@ TEST(SlabTest, AChunksSlotsAreZeroedAndApart) {
   Slab slab(sizeof(BigNode), kChunkLog2);
   ASSERT_TRUE(slab.ok());
   EXPECT_EQ(slab.chunk_slots(), kChunkSlots);
-  EXPECT_EQ(slab.node_size(), sizeof(BigNode));
+  EXPECT_EQ(slab.stride(), sizeof(NodePrefix) + sizeof(BigNode));
   const NodeIndex first = slab.AllocateChunk(0);
   for (NodeIndex i = first; i < first + kChunkSlots; ++i) {
     auto* node = slab.At<BigNode>(i);
@@ -73,7 +73,7 @@ TEST(SlabTest, NodesKeepTheirAddressesAsTheSlabGrows) {
 }
 
 TEST(SlabTest, NodesAreAlignedToALineWhereTheirTypeAsksForIt) {
-  Slab slab(sizeof(LineNode), kChunkLog2);
+  Slab slab(sizeof(LineNode), kChunkLog2, Slab::kDefaultMostNodes, alignof(LineNode));
   SlotAllocator slots(&slab, 0);
   for (int i = 0; i < 5'000; ++i) {
     const NodeIndex index = slots.Allocate();

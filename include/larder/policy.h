@@ -44,14 +44,20 @@ struct S3Fifo {
 
 // What a policy has to bring. It sees node headers only, never keys or values; it takes no lock,
 // reads no clock and does no I/O. Its class is compiled once, in src/.
+//   kLinked     whether it links nodes in lists (node.h, NodePrefix)
+//   kSettled    bits of a node's state: where all are set, OnHit needn't be called; 0: it must be
 //   Shared      what hits of all threads read, on the stripe's read-mostly line
 //   OnHit       a lookup found the node. Without a lock, from many threads at once: it may write
-//               the node's stamp or count an access, with atomic operations, and nothing else
+//               the node's stamp or count an access, with atomic operations, and nothing else.
+//               False: it couldn't, and has to be called again after Renew
 // and under the stripe's lock:
+//   Renew       OnHit said false in this thread, which it does seldom
 //   OnInsert    the node has entered the cache. `fingerprint` stands for its key: equal keys have
 //               equal ones, also after they were evicted
 //   OnReplace   the node has taken the place of `old`, of the same key, which has left: an access
 //   Victim      the node to evict next, of those that entered and haven't left; it stays for now
+//   NextVictim  a guess at what Victim will say, made in no time; kNoNode: none
+//   Prefetch    starts to fetch what is kept of a key, which is about to enter or to be evicted
 //   OnEvict     the node that Victim named has left
 //   OnRemove    the node has left for another reason
 template <class P>
@@ -60,10 +66,15 @@ concept PolicyImplementation = std::constructible_from<
     requires(P policy, internal::NodeHeader& node, internal::ThreadRecord& thread,
              const typename P::Shared& shared, internal::NodeIndex index, uint64_t fingerprint,
              size_t live) {
-  { P::OnHit(node, thread, shared) } -> std::same_as<void>;
+  { P::kLinked } -> std::convertible_to<bool>;
+  { P::kSettled } -> std::convertible_to<uint32_t>;
+  { P::OnHit(node, thread, shared) } -> std::same_as<bool>;
+  { policy.Renew(thread) } -> std::same_as<void>;
   { policy.OnInsert(index, fingerprint, thread) } -> std::same_as<void>;
   { policy.OnReplace(index, index, thread) } -> std::same_as<void>;
   { policy.Victim(live) } -> std::same_as<internal::NodeIndex>;
+  { policy.NextVictim() } -> std::same_as<internal::NodeIndex>;
+  { policy.Prefetch(fingerprint) } -> std::same_as<void>;
   { policy.OnEvict(index, fingerprint) } -> std::same_as<void>;
   { policy.OnRemove(index) } -> std::same_as<void>;
 };

@@ -47,6 +47,9 @@ class ClockTicker {
  private:
   static void Run();
   static void Launch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void BeforeFork();
+  static void AfterForkInParent();
+  static void AfterForkInChild();
 
   static std::atomic<int64_t> horizon_;
   static std::atomic<bool> running_;

@@ -7,6 +7,7 @@
 #ifndef LARDER_INTERNAL_CORE_H_
 #define LARDER_INTERNAL_CORE_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -122,6 +123,9 @@ class Core final : public NodeOwner {
   // Whether a key's hash is our own code and quicker made than kept: no user's hash runs under a
   // stripe's lock.
   static constexpr bool kCheapHash = std::is_integral_v<K> && std::is_same_v<Hash, DefaultHash<K>>;
+  // Bytes before each node: nothing, where nothing that is kept there is needed.
+  static constexpr size_t kPrefix =
+      kCheapHash && !PolicyT::kLinked ? 0 : std::max(sizeof(NodePrefix), alignof(NodeT));
   // Whether finding a key runs no code but ours and the standard library's.
   static constexpr bool kPlainKey =
       (std::is_arithmetic_v<K> || StringLike<K>)&&std::is_same_v<Hash, DefaultHash<K>> &&
@@ -133,11 +137,6 @@ class Core final : public NodeOwner {
   template <class Q>
   using KeyParameter =
       std::conditional_t<std::is_trivially_copyable_v<Q> && sizeof(Q) <= 16, const Q, const Q&>;
-  // State bits that make further hits the same to the policy; 0: there are none.
-  static constexpr uint32_t kSettled = [] {
-    if constexpr (requires { PolicyT::kSettled; }) return PolicyT::kSettled;
-    return uint32_t{0};
-  }();
   static_assert(alignof(NodeT) <= 64,
                 "keys and values aligned to more than a line aren't supported");
 
@@ -232,6 +231,10 @@ class Core final : public NodeOwner {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // Starts to fetch what a change of the key will read and write.
   void Prefetch(HashBits hash, ThreadRecord& thread);
+  // The same for the eviction that this change will probably need, and for the next change's node
+  // and victim: their own lines now, so that what they lead to is known when it comes to that.
+  void PrefetchEviction(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  void PrefetchNext(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   bool PrepareStripe(StripeT& stripe, const Lifetime& lifetime)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   NodeIndex NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry)
@@ -245,11 +248,16 @@ class Core final : public NodeOwner {
 
   // --- core_removal.h
   uint64_t WeightOf(const NodeHeader& node, NodeIndex index) const;
+  NodeT* NodeAt(NodeIndex index) const { return slab_.At<NodeT, kPrefix>(index); }
+  uint32_t HomeOf(const NodeT& node) const {
+    if constexpr (kCheapHash) return HashBits(hash_(node.key)).Home();
+    return node.prefix().home;
+  }
   // What stands for a key where a policy remembers it. Collisions only blur what it remembers.
   static uint64_t Fingerprint(HashBits hash) { return kCheapHash ? hash.all() : hash.Home(); }
   uint64_t FingerprintOf(const NodeT& node) const {
     if constexpr (kCheapHash) return HashBits(hash_(node.key)).all();
-    return node.home;
+    return HomeOf(node);
   }
   // Takes a node out of everything but the table, and but for the policy where it is replaced.
   // Returns the cause announced: kExpired, if it was, whatever was given.
@@ -351,7 +359,7 @@ Core<K, V, P, H, E>::Core(const CacheOptions& options, const Sizing& sizing, Wei
       sizing_(sizing),
       weigher_(std::move(weigher)),
       on_removal_(std::move(on_removal)),
-      slab_(sizeof(NodeT), sizing.chunk_log2, sizing.most_nodes),
+      slab_(sizeof(NodeT), sizing.chunk_log2, sizing.most_nodes, kPrefix),
       stripe_mask_(stripe_count() - 1),
       fronts_(new Front[stripe_count()]),
       stripes_(std::allocator<StripeT>().allocate(stripe_count())),
@@ -381,7 +389,7 @@ auto Core<K, V, P, H, E>::Create(const CacheOptions& options, Weigher weigher,
     if (!core->slab_.ok()) return exhausted("no address space");
     for (StripeT& stripe : core->stripes()) {
       MutexLock lock(&stripe.mutex);
-      if (!stripe.ReplaceTable(core->slab_, sizing.FirstTable(), /*keep_entries=*/false)) {
+      if (!stripe.ReplaceTable(sizing.FirstTable())) {
         return exhausted("no memory");
       }
     }

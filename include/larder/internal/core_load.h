@@ -61,7 +61,7 @@ auto Core<K, V, P, H, E>::JoinOrLead(const Q& key, HashBits hash, ThreadRecord& 
     MutexLock lock(&stripe.mutex);
     if (const Table::Position at = Locate(stripe, key, hash)) {
       const NodeIndex index = Table::NodeAt(at);
-      NodeT* node = slab_.At<NodeT>(index);
+      NodeT* node = NodeAt(index);
       Handle<K, V> value = Touch(*node, index) ? PinNode(*node, index) : Handle<K, V>();
       if (value) return {.value = std::move(value)};
     }
@@ -191,7 +191,7 @@ absl::Status Core<K, V, P, H, E>::KeepUnstored(Flight& flight, V&& value) {
   MutexLock lock(&stripe.mutex);
   const NodeIndex index = NewNode(stripe, std::move(key), std::move(value), entry);
   if (index == kNoNode) return OutOfMemory();
-  NodeT* node = slab_.At<NodeT>(index);
+  NodeT* node = NodeAt(index);
   node->state.store(1 | NodeHeader::kOrphaned, std::memory_order_relaxed);
   this->AddOrphan();
   flight.value = Handle<K, V>(this, node, index);

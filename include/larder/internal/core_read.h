@@ -28,7 +28,7 @@ Node<K, V>* Core<K, V, P, H, E>::FindNode(const Front& front, const Q& key, Hash
   const Table* table = front.table.load(std::memory_order_acquire);
   NodeT* found = nullptr;
   table->Find(hash.Home(), hash.Tag(), [&](NodeIndex candidate) {
-    NodeT* node = slab_.At<NodeT>(candidate);
+    NodeT* node = NodeAt(candidate);
     if (!eq_(node->key, key)) [[unlikely]]
       return false;
     found = node;
@@ -86,7 +86,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline auto Core<K, V, P, H, E>::LookUp(const Q& ke
   const Bucket& bucket = front.table.load(std::memory_order_acquire)->HomeBucket(hash.Home());
   Glance glance;
   const bool found = bucket.Find(hash.Tag(), [&](NodeIndex candidate) {
-    glance.node = slab_.At<NodeT>(candidate);
+    glance.node = NodeAt(candidate);
     glance.index = candidate;
     return eq_(glance.node->key, key);
   });
@@ -100,9 +100,11 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline auto Core<K, V, P, H, E>::LookUp(const Q& ke
     return {.unsure = true};
   }
   const uint32_t state = glance.node->state.load(std::memory_order_relaxed);
+  constexpr uint32_t kSettled = PolicyT::kSettled;
   if (kSettled == 0 || (state & (NodeHeader::kAsks | kSettled)) != kSettled) {
-    if ((state & NodeHeader::kAsks) != 0) return {.unsure = true};
-    PolicyT::OnHit(*glance.node, thread, front.shared);
+    const bool told =
+        (state & NodeHeader::kAsks) == 0 && PolicyT::OnHit(*glance.node, thread, front.shared);
+    if (!told) return {.unsure = true};
   }
   counters_.AddOwn(thread, Counter::kHits);
   return glance;
@@ -120,7 +122,12 @@ ABSL_ATTRIBUTE_NOINLINE bool Core<K, V, P, H, E>::LookUpSlowly(const Q& key, Has
     counters_.Add(thread, Counter::kMisses);
     return false;
   }
-  PolicyT::OnHit(*node, thread, front.shared);
+  if (!PolicyT::OnHit(*node, thread, front.shared)) {
+    StripeT& stripe = StripeOf(hash);
+    MutexLock lock(&stripe.mutex);
+    stripe.policy.Renew(thread);
+    PolicyT::OnHit(*node, thread, front.shared);
+  }
   counters_.Add(thread, Counter::kHits);
   f(*node, index);
   return true;

@@ -23,7 +23,7 @@ inline constexpr size_t kExpiryPerWrite = 8;
 // Nodes removed while holding a lock once, where there are many to remove.
 inline constexpr size_t kRemovalsPerLock = 64;
 // Removed nodes of a stripe before a look at all readers is worth its price.
-inline constexpr size_t kReclaimBatch = 256;
+inline constexpr size_t kReclaimBatch = 64;
 
 template <class K, class V, class P, class H, class E>
 class Core<K, V, P, H, E>::Removals {
@@ -80,7 +80,7 @@ class Core<K, V, P, H, E>::Removals {
   template <class F>
   void ForEach(F&& f) {
     for (NodeIndex index = chain_.first; index != kNoNode;) {
-      NodeT* node = core_.slab_.template At<NodeT>(index);
+      NodeT* node = core_.NodeAt(index);
       index = node->timer_next;
       f(*node);
     }
@@ -133,7 +133,7 @@ RemovalCause Core<K, V, P, H, E>::Detach(StripeT& stripe, NodeIndex index, Remov
   NodeHeader* node = slab_.At(index);
   if (node->HasTimer()) stripe.wheel->Cancel(index);
   if (cause == RemovalCause::kEvicted) {
-    stripe.policy.OnEvict(index, FingerprintOf(*slab_.At<NodeT>(index)));
+    stripe.policy.OnEvict(index, FingerprintOf(*NodeAt(index)));
   } else if (cause != RemovalCause::kReplaced) {
     stripe.policy.OnRemove(index);
   }
@@ -151,7 +151,7 @@ template <class K, class V, class P, class H, class E>
 RemovalCause Core<K, V, P, H, E>::Remove(StripeT& stripe, NodeIndex index, RemovalCause cause,
                                          Removals& removals) {
   Table& table = *stripe.table.load(std::memory_order_relaxed);
-  const uint32_t home = slab_.At(index)->home;
+  const uint32_t home = HomeOf(*NodeAt(index));
   if (const Table::Position at = table.LocateNode(home, index)) {
     table.Erase(home, at);
   } else {
@@ -292,7 +292,7 @@ size_t Core<K, V, P, H, E>::FreeNodes(StripeT& stripe, const NodeChain& chain) {
   if (chain.empty()) return 0;
   NodeChain freed;
   for (NodeIndex index = chain.first; index != kNoNode;) {
-    NodeT* node = slab_.At<NodeT>(index);
+    NodeT* node = NodeAt(index);
     const NodeIndex next = node->timer_next;
     if (MayFree(*node)) {
       node->Destroy();
@@ -308,7 +308,7 @@ size_t Core<K, V, P, H, E>::FreeNodes(StripeT& stripe, const NodeChain& chain) {
 
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::FreeOrphan(NodeIndex index) {
-  slab_.At<NodeT>(index)->Destroy();
+  NodeAt(index)->Destroy();
   {
     StripeT& stripe = stripes_[slab_.OwnerOf(index)];
     MutexLock lock(&stripe.mutex);

@@ -24,7 +24,7 @@ template <class F>
 void Core<K, V, P, H, E>::ForEachNode(const Bucket& bucket, F&& f) {
   for (uint32_t used = bucket.Used(); used != 0; used &= used - 1) {
     const NodeIndex index = bucket.nodes[std::countr_zero(used)].load(std::memory_order_acquire);
-    f(index, *slab_.At<NodeT>(index));
+    f(index, *NodeAt(index));
   }
 }
 
@@ -76,10 +76,10 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
         MutexLock lock(&stripe.mutex);
         const size_t stop = std::min(matches.size(), i + kRemovalsPerLock);
         for (; i < stop; ++i) {
-          const NodeT& node = *slab_.At<NodeT>(matches[i]);
+          const NodeT& node = *NodeAt(matches[i]);
           if (!node.InCache()) continue;
           // A load that was stored, and is now removed, may not have landed: nobody may join it.
-          stripe.flights.OutdateWithHome(node.home, node.key, eq_);
+          stripe.flights.OutdateWithHome(HomeOf(node), node.key, eq_);
           const RemovalCause cause = Remove(stripe, matches[i], RemovalCause::kErased, removals);
           if (cause == RemovalCause::kErased) ++erased;
         }
@@ -116,7 +116,7 @@ std::exception_ptr Core<K, V, P, H, E>::ClearStripe(StripeT& stripe, ThreadRecor
       stripe.flights.OutdateAll();
       table = stripe.table.load(std::memory_order_relaxed);
       if (table->size() == 0) return nullptr;
-      replaced = stripe.ReplaceTable(slab_, table->capacity(), /*keep_entries=*/false);
+      replaced = stripe.ReplaceTable(table->capacity());
       // For want of memory, all in one turn.
       for (size_t i = 0; !replaced && i < table->bucket_count(); ++i) {
         ClearBucket(stripe, table->bucket(i), removals);
@@ -206,7 +206,7 @@ absl::Status Core<K, V, P, H, E>::CheckStripe(StripeT& stripe, uint64_t* weight)
   };
   MutexLock lock(&stripe.mutex);
   const Table& table = *stripe.table.load(std::memory_order_relaxed);
-  if (!table.Consistent([this](NodeIndex node) { return slab_.At(node)->home; })) {
+  if (!table.Consistent([this](NodeIndex node) { return HomeOf(*NodeAt(node)); })) {
     return broken("the table's tags, displaced counts or size are wrong");
   }
   if (!stripe.flights.empty()) return broken("a flight was left behind");
@@ -227,7 +227,7 @@ absl::Status Core<K, V, P, H, E>::CheckStripe(StripeT& stripe, uint64_t* weight)
     nodes.push_back(index);
   });
   for (NodeIndex index : nodes) {
-    const NodeT& node = *slab_.At<NodeT>(index);
+    const NodeT& node = *NodeAt(index);
     const HashBits hash(hash_(node.key));
     const Table::Position at = Locate(stripe, node.key, hash);
     if (&StripeOf(hash) != &stripe || !at || Table::NodeAt(at) != index) {

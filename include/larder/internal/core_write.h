@@ -70,18 +70,41 @@ void Core<K, V, P, H, E>::Prefetch(HashBits hash, ThreadRecord& thread) {
 }
 
 template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::PrefetchEviction(StripeT& stripe) {
+  const NodeIndex victim = stripe.policy.NextVictim();
+  if (victim == kNoNode) return;
+  const NodeT& node = *NodeAt(victim);
+  // It may have left the cache since it was queued; its key with it.
+  if (!node.InCache()) return;
+  stripe.table.load(std::memory_order_relaxed)->Prefetch(HomeOf(node));
+  stripe.policy.Prefetch(FingerprintOf(node));
+  if (node.HasTimer() && node.timer_next != kNoNode)
+    __builtin_prefetch(slab_.At(node.timer_next), 1);
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::PrefetchNext(StripeT& stripe) {
+  for (const NodeIndex index : {stripe.policy.NextVictim(), stripe.slots.Next()}) {
+    if (index == kNoNode) continue;
+    __builtin_prefetch(slab_.At(index), 1);
+    __builtin_prefetch(NodeAt(index) + 1, 1);
+  }
+}
+
+template <class K, class V, class P, class H, class E>
 template <class Q>
 Table::Position Core<K, V, P, H, E>::Locate(StripeT& stripe, const Q& key, HashBits hash) {
   return stripe.table.load(std::memory_order_relaxed)
       ->Locate(hash.Home(), hash.Tag(),
-               [&](NodeIndex node) { return eq_(slab_.At<NodeT>(node)->key, key); });
+               [&](NodeIndex node) { return eq_(NodeAt(node)->key, key); });
 }
 
 template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::PrepareStripe(StripeT& stripe, const Lifetime& lifetime) {
   const Table& table = *stripe.table.load(std::memory_order_relaxed);
   if (table.size() >= table.capacity() &&
-      !stripe.ReplaceTable(slab_, sizing_.GrownTable(table.capacity()), /*keep_entries=*/true)) {
+      !stripe.GrowTable(sizing_.GrownTable(table.capacity()),
+                        [this](NodeIndex node) { return HomeOf(*NodeAt(node)); })) {
     return false;
   }
   if (lifetime.deadline == kNever) return true;
@@ -96,7 +119,7 @@ template <class K, class V, class P, class H, class E>
 NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry) {
   const NodeIndex index = stripe.slots.Allocate();
   if (index == kNoNode) return kNoNode;
-  NodeT* node = slab_.At<NodeT>(index);
+  NodeT* node = NodeAt(index);
   const bool idle = entry.lifetime.idle_ttl != kNever;
   const bool has_extra = idle || entry.weight != 1;
   if (has_extra && !slab_.EnsureExtra(index)) {
@@ -116,7 +139,7 @@ NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, V&& value, cons
   }
   node->deadline.store(entry.lifetime.deadline, std::memory_order_relaxed);
   node->policy.store(0, std::memory_order_relaxed);
-  node->home = entry.hash.Home();
+  if constexpr (kPrefix != 0) node->prefix().home = entry.hash.Home();
   // The horizon is one of the process's clock, and says nothing of idleness.
   const bool asks = idle || (clock_ != nullptr && entry.lifetime.deadline != kNever);
   node->state.store((has_extra ? NodeHeader::kExtra : 0) | (idle ? NodeHeader::kIdle : 0) |
@@ -188,6 +211,8 @@ template <class Condition>
 auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const NewEntry& entry,
                                       Condition&& may_store, bool others_made_room,
                                       Removals& removals, Handle<K, V>* stored) -> StoreResult {
+  stripe.policy.Prefetch(Fingerprint(entry.hash));
+  if (!Fits(entry.weight, removals)) PrefetchEviction(stripe);
   RemoveExpired(stripe, kExpiryPerWrite, removals);
   const bool prepared = PrepareStripe(stripe, entry.lifetime);
   const Table::Position old = Locate(stripe, key, entry.hash);
@@ -213,9 +238,10 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const
   if (flight != nullptr) flight->outdated = true;
   if (old_node != kNoNode) Detach(stripe, old_node, RemovalCause::kReplaced, removals);
   Admit(stripe, old_node, index, entry, removals);
-  if (stored != nullptr) *stored = PinNode(*slab_.At<NodeT>(index), index);
+  if (stored != nullptr) *stored = PinNode(*NodeAt(index), index);
   Publish(stripe, old, index, entry);
   removals.CountWeight(entry.weight);
+  PrefetchNext(stripe);
   return StoreResult::kStored;
 }
 

@@ -37,6 +37,9 @@ class GhostQueue {
   // Whether it is there; it is then taken out.
   bool Remove(uint64_t fingerprint);
 
+  // Starts to fetch where the fingerprint is, or will be.
+  void Prefetch(uint64_t fingerprint) const;
+
   // Forgets the oldest, down to the capacity.
   void Trim() { TrimTo(capacity_); }
 
@@ -64,6 +67,7 @@ class GhostQueue {
     size_t most() const { return most_; }
     size_t bytes() const { return pages_.bytes(); }
 
+    void Prefetch(uint64_t mixed) const;
     // Requires: size() < most().
     void Add(uint64_t mixed);
     bool Remove(uint64_t mixed);

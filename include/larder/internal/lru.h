@@ -34,32 +34,49 @@ namespace larder::internal {
 // thread that keeps up: the stripe's clock takes over the largest stamp of the walk). So the first
 // valid node of the queue is the least recently used one of all. A walk visits kShare nodes per
 // node queued: O(1) amortised per victim, and no memory per entry but the stamp.
+//
+// A node has room for 32 bits of the clock, which count from a base that the stripe's writers move
+// on: once in four billion accesses the stripe's stamps become the numbers 1, 2, 3 ... of the same
+// order (Renew).
 class LruPolicy {
  public:
-  // What hits read: the stripe's clock as its writers last published it.
+  // What hits read: the stripe's clock as its writers last published it, and what stamps count
+  // from.
   struct Shared {
     std::atomic<uint64_t> clock{0};
+    std::atomic<uint64_t> base{0};
   };
+
+  static constexpr bool kLinked = false;
+  // Each hit stamps its node.
+  static constexpr uint32_t kSettled = 0;
 
   LruPolicy(const Slab* slab, const SlotAllocator* slots, Shared* shared)
       : slab_(*slab), slots_(*slots), shared_(*shared) {}
 
   // A hit. Without a lock; may lose against another thread's hit on the same node.
-  static void OnHit(NodeHeader& node, ThreadRecord& thread, const Shared& shared) {
+  static bool OnHit(NodeHeader& node, ThreadRecord& thread, const Shared& shared) {
+    const uint64_t base = shared.base.load(std::memory_order_acquire);
+    uint64_t now = std::max(thread.recency, shared.clock.load(std::memory_order_relaxed)) - base;
     const uint64_t stamp = node.policy.load(std::memory_order_relaxed);
-    uint64_t now = std::max(thread.recency, shared.clock.load(std::memory_order_relaxed));
     if (stamp >= now) {
       // This thread's last access was this node, or another thread was here just now: its stamp
       // will do. One that is far ahead may be old; it only shows how far this thread lags.
-      thread.recency = stamp;
-      if (stamp - now <= kJustNow) return;
+      thread.recency = base + stamp;
+      if (stamp - now <= kJustNow) return true;
       now = stamp;
     }
-    thread.recency = now + 1;
-    node.policy.store(now + 1, std::memory_order_relaxed);
+    if (now >= kMostStamp) [[unlikely]]
+      return false;
+    thread.recency = base + now + 1;
+    node.policy.store(static_cast<uint32_t>(now + 1), std::memory_order_relaxed);
+    return true;
   }
 
   // --- All below under the stripe's lock.
+
+  // Makes room for stamps up to the thread's time: O(n log n), once in 2^32 accesses of a thread.
+  void Renew(ThreadRecord& thread);
 
   void OnInsert(NodeIndex node, uint64_t /*fingerprint*/, ThreadRecord& thread) {
     Stamp(node, thread);
@@ -73,20 +90,16 @@ class LruPolicy {
   // The node to evict next, which stays where it is; kNoNode where there is none. `live`: nodes in
   // the stripe.
   NodeIndex Victim(size_t live);
+  NodeIndex NextVictim() const { return queue_.empty() ? kNoNode : queue_.back().node; }
+  void Prefetch(uint64_t /*fingerprint*/) const {}
 
  private:
   struct Candidate {
-    uint64_t stamp;
+    uint32_t stamp;
     NodeIndex node;
   };
 
-  void Stamp(NodeIndex node, ThreadRecord& thread) {
-    clock_ = std::max(clock_, thread.recency) + 1;
-    thread.recency = clock_;
-    slab_.At(node)->policy.store(clock_, std::memory_order_relaxed);
-    if (clock_ - published_ >= kPublishEvery) Publish();
-  }
-
+  static constexpr uint64_t kMostStamp = UINT32_MAX;
   // Two threads that are this close are as good as equal.
   static constexpr uint64_t kJustNow = 64;
   // Hits read this line: publish rarely.
@@ -94,6 +107,14 @@ class LruPolicy {
   // One in this many nodes is queued at a time.
   static constexpr size_t kShare = 8;
 
+  void Stamp(NodeIndex node, ThreadRecord& thread) {
+    clock_ = std::max(clock_, thread.recency) + 1;
+    if (clock_ - base_ >= kMostStamp) [[unlikely]]
+      Renew(thread);
+    thread.recency = clock_;
+    slab_.At(node)->policy.store(static_cast<uint32_t>(clock_ - base_), std::memory_order_relaxed);
+    if (clock_ - published_ >= kPublishEvery) Publish();
+  }
   // Lets hits see the stripe's clock.
   void Publish() {
     published_ = clock_;
@@ -103,7 +124,7 @@ class LruPolicy {
   NodeIndex NextQueued();
   void FillQueue(size_t live);
   // A stamp that about one in kShare nodes is older than.
-  uint64_t QueueThreshold(size_t live);
+  uint32_t QueueThreshold(size_t live);
   // Some node of the stripe.
   NodeIndex AnyNode() const;
 
@@ -111,6 +132,7 @@ class LruPolicy {
   const SlotAllocator& slots_;
   Shared& shared_;
   uint64_t clock_ = 0;
+  uint64_t base_ = 0;  // stamps count from here
   uint64_t published_ = 0;
   uint64_t random_ = 0;
   std::vector<Candidate> queue_;  // the oldest last

@@ -33,16 +33,20 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 // The deadline of an entry that was found expired: nothing can move it any more.
 inline constexpr int64_t kOver = std::numeric_limits<int64_t>::min();
 
-// 32 bytes, whatever the key and the value are. Fields that lock-free readers touch are atomic; the
+// What lies before a node's header in a slab whose nodes have it. Fields that not all nodes need:
+// those whose key's hash is quicker made than kept, under a policy without lists, do without.
+struct NodePrefix {
+  uint32_t home;          // HashBits::Home() of the key
+  NodeIndex policy_next;  // of the policy's list
+};
+
+// 24 bytes, whatever the key and the value are. Fields that lock-free readers touch are atomic; the
 // others belong to the lock of the node's stripe, or, for a node that isn't in the cache, to
 // whoever removed it.
 struct NodeHeader {
   // ns on the cache's clock; expired once this is reached. Readers move it: to later times where
   // the entry has an idle_ttl, and to kOver once they found it expired.
   std::atomic<int64_t> deadline;
-
-  // The policy's. Lru: the stamp of the last access.
-  std::atomic<uint64_t> policy;
 
   // In the cache: the previous node of the timer list, or kTimerHead | list, or kNoTimer.
   // Otherwise: kRemoved + cause, or kFree.
@@ -51,10 +55,11 @@ struct NodeHeader {
   // removal chain, a batch to be reclaimed, the free slots.
   uint32_t timer_next;
 
-  uint32_t home;  // HashBits::Home() of the key
-
   // Pins in the low bits, flags above.
   std::atomic<uint32_t> state;
+
+  // The policy's. Lru: the stamp of the last access. Others: the previous node of a list.
+  std::atomic<uint32_t> policy;
 
   static constexpr uint32_t kTimerHead = 0x80000000;
   static constexpr uint32_t kNoTimer = 0xfffffff0;
@@ -79,15 +84,15 @@ struct NodeHeader {
   void SetRemoved(RemovalCause cause) { timer_prev = kRemoved + static_cast<uint32_t>(cause); }
   RemovalCause Cause() const { return static_cast<RemovalCause>(timer_prev - kRemoved); }
 
-  // For policies that keep lists: two links in the place of the stamp. Under the stripe's lock.
-  NodeIndex policy_prev() const {
-    return static_cast<NodeIndex>(policy.load(std::memory_order_relaxed));
-  }
-  NodeIndex policy_next() const {
-    return static_cast<NodeIndex>(policy.load(std::memory_order_relaxed) >> 32);
-  }
-  void set_policy_prev(NodeIndex node) { SetPolicyLinks(node, policy_next()); }
-  void set_policy_next(NodeIndex node) { SetPolicyLinks(policy_prev(), node); }
+  // Requires: the slab's nodes have a prefix.
+  NodePrefix& prefix() { return reinterpret_cast<NodePrefix*>(this)[-1]; }
+  const NodePrefix& prefix() const { return reinterpret_cast<const NodePrefix*>(this)[-1]; }
+
+  // For policies that keep lists. Under the stripe's lock. Require: the prefix.
+  NodeIndex policy_prev() const { return policy.load(std::memory_order_relaxed); }
+  NodeIndex policy_next() const { return prefix().policy_next; }
+  void set_policy_prev(NodeIndex node) { policy.store(node, std::memory_order_relaxed); }
+  void set_policy_next(NodeIndex node) { prefix().policy_next = node; }
 
   // Accesses counted, 0..3.
   uint32_t accesses() const {
@@ -110,13 +115,8 @@ struct NodeHeader {
   // Not set in a node that is inserted. Both under the stripe's lock.
   bool policy_flag() const { return (state.load(std::memory_order_relaxed) & kPolicyFlag) != 0; }
   void set_policy_flag() { state.fetch_or(kPolicyFlag, std::memory_order_relaxed); }
-
- private:
-  void SetPolicyLinks(NodeIndex prev, NodeIndex next) {
-    policy.store((uint64_t{next} << 32) | prev, std::memory_order_relaxed);
-  }
 };
-static_assert(sizeof(NodeHeader) == 32);
+static_assert(sizeof(NodeHeader) == 24);
 
 // What few entries have, kept apart so that the others don't pay for it. Written before the node is
 // published, then constant.

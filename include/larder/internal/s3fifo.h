@@ -35,15 +35,21 @@ class S3FifoPolicy {
   S3FifoPolicy(const Slab* slab, const SlotAllocator* /*slots*/, Shared* /*shared*/)
       : slab_(*slab), small_(slab), main_(slab) {}
 
+  // Links nodes through their prefixes.
+  static constexpr bool kLinked = true;
+
   // A node with these bits of its state set is as it would be after another hit.
   static constexpr uint32_t kSettled = NodeHeader::kAccessMask;
 
   // A hit. Without a lock; lost if another thread hits or pins the same node at this moment.
-  static void OnHit(NodeHeader& node, ThreadRecord& /*thread*/, const Shared& /*shared*/) {
+  static bool OnHit(NodeHeader& node, ThreadRecord& /*thread*/, const Shared& /*shared*/) {
     node.CountAccess(kMostAccesses);
+    return true;
   }
 
   // --- All below under the stripe's lock.
+
+  void Renew(ThreadRecord& /*thread*/) {}
 
   void OnInsert(NodeIndex node, uint64_t fingerprint, ThreadRecord& thread);
   void OnReplace(NodeIndex old, NodeIndex node, ThreadRecord& thread);
@@ -55,6 +61,8 @@ class S3FifoPolicy {
   // queue once, and to its front again once for each hit counted. At most kMostMoved move at once:
   // the next node then has to go, however often it was hit.
   NodeIndex Victim(size_t live);
+  NodeIndex NextVictim() const { return small_.empty() ? main_.back() : small_.back(); }
+  void Prefetch(uint64_t fingerprint) const { ghosts_.Prefetch(fingerprint); }
 
  private:
   static constexpr uint32_t kMostAccesses = 3;

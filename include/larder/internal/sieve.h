@@ -31,15 +31,21 @@ class SievePolicy {
   SievePolicy(const Slab* slab, const SlotAllocator* /*slots*/, Shared* /*shared*/)
       : slab_(*slab), queue_(slab) {}
 
+  // Links nodes through their prefixes.
+  static constexpr bool kLinked = true;
+
   // A node with these bits of its state set is as it would be after another hit.
   static constexpr uint32_t kSettled = NodeHeader::kAccess;
 
   // A hit. Without a lock; lost if another thread pins the same node at this moment.
-  static void OnHit(NodeHeader& node, ThreadRecord& /*thread*/, const Shared& /*shared*/) {
+  static bool OnHit(NodeHeader& node, ThreadRecord& /*thread*/, const Shared& /*shared*/) {
     node.CountAccess(1);
+    return true;
   }
 
   // --- All below under the stripe's lock.
+
+  void Renew(ThreadRecord& /*thread*/) {}
 
   void OnInsert(NodeIndex node, uint64_t /*fingerprint*/, ThreadRecord& /*thread*/) {
     queue_.PushFront(node);
@@ -52,6 +58,8 @@ class SievePolicy {
   // each node passed was hit or replaced since the hand last passed it. At most kMostPassed at
   // once: the next node then has to go, hit or not.
   NodeIndex Victim(size_t live);
+  NodeIndex NextVictim() const { return hand_ != kNoNode ? hand_ : queue_.back(); }
+  void Prefetch(uint64_t /*fingerprint*/) const {}
 
  private:
   // Bounds how long the lock is held where all of a large stripe was hit.

@@ -5,6 +5,7 @@
 #ifndef LARDER_INTERNAL_SLAB_H_
 #define LARDER_INTERNAL_SLAB_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -24,8 +25,10 @@ class Slab {
  public:
   // `node_size`: bytes a node, a multiple of its alignment, >= sizeof(NodeHeader).
   // `chunk_log2`: slots per chunk, 4..16. `most_nodes`: address space is reserved for as many where
-  // the system allows.
-  Slab(size_t node_size, int chunk_log2, size_t most_nodes = kDefaultMostNodes);
+  // the system allows. `prefix`: bytes before each node, a multiple of its alignment: 0, or
+  // >= sizeof(NodePrefix).
+  Slab(size_t node_size, int chunk_log2, size_t most_nodes = kDefaultMostNodes,
+       size_t prefix = sizeof(NodePrefix));
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
 
@@ -36,13 +39,13 @@ class Slab {
   bool ok() const { return owners_.data() != nullptr; }
 
   NodeHeader* At(NodeIndex index) const {
-    return reinterpret_cast<NodeHeader*>(nodes_ + index * node_size_);
+    return reinterpret_cast<NodeHeader*>(nodes_ + index * stride_);
   }
 
-  // `At` for callers that know the node's size, which spares a load.
-  template <class NodeType>
+  // `At` for callers that know the node's size and prefix, which spares a load.
+  template <class NodeType, size_t kPrefix = sizeof(NodePrefix)>
   NodeType* At(NodeIndex index) const {
-    return reinterpret_cast<NodeType*>(nodes_ + index * sizeof(NodeType));
+    return reinterpret_cast<NodeType*>(nodes_ + index * (kPrefix + sizeof(NodeType)));
   }
 
   // The node's extra. Requires: it has one.
@@ -63,12 +66,12 @@ class Slab {
   }
 
   size_t chunk_slots() const { return size_t{1} << chunk_log2_; }
-  size_t node_size() const { return node_size_; }
+  size_t stride() const { return stride_; }  // from one node to the next
 
  private:
+  const size_t stride_;
   Reservation node_memory_;
-  char* const nodes_;
-  const size_t node_size_;
+  char* const nodes_;  // the first node; its prefix is before it
   const int chunk_log2_;
   const size_t most_chunks_;
   Reservation extras_;  // NodeExtra for each node; made with the first one that has any
@@ -87,6 +90,9 @@ class SlotAllocator {
   // A slot that isn't in the cache; kNoNode where memory or indices are out. O(1).
   NodeIndex Allocate();
 
+  // What Allocate will probably return next.
+  NodeIndex Next() const { return free_; }
+
   // Gives back the slots from `first` to `last`, linked through timer_next; one, if they are the
   // same. O(1). Requires: no reader can be looking at them, and none is in the cache.
   void Free(NodeIndex first, NodeIndex last) {
@@ -101,6 +107,18 @@ class SlotAllocator {
 
   // All slots ever handed out can be walked: number i, for i < slots_used().
   size_t slots_used() const { return slots_used_; }
+  template <class F>
+  void ForEachSlot(F&& f) const {  // f(NodeIndex, NodeHeader&) -> void
+    size_t left = slots_used_;
+    for (const NodeIndex first : chunks_) {
+      char* node = reinterpret_cast<char*>(slab_.At(first));
+      const size_t slots = std::min(left, slab_.chunk_slots());
+      for (size_t i = 0; i < slots; ++i, node += slab_.stride()) {
+        f(static_cast<NodeIndex>(first + i), *reinterpret_cast<NodeHeader*>(node));
+      }
+      left -= slots;
+    }
+  }
   NodeIndex SlotNumber(size_t i) const {
     return chunks_[i / slab_.chunk_slots()] + static_cast<NodeIndex>(i % slab_.chunk_slots());
   }

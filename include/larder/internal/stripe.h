@@ -6,6 +6,7 @@
 #define LARDER_INTERNAL_STRIPE_H_
 
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -56,29 +57,27 @@ struct alignas(64) Stripe {
   FlightTable<Flight> flights ABSL_GUARDED_BY(mutex);
   uint64_t replacements ABSL_GUARDED_BY(mutex) = 0;  // tables had so far
 
-  // Replaces the table, if there is one, by another for `entries`: with the same in it, or empty.
-  // False where memory is out; then nothing has changed.
-  bool ReplaceTable(const Slab& slab, size_t entries, bool keep_entries)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    std::unique_ptr<Table> replacement = Table::Create(entries);
-    if (replacement == nullptr) return false;
-    retired.reserve(retired.size() + 1);
-    Table* old = table.load(std::memory_order_relaxed);
-    if (old != nullptr && keep_entries) {
-      for (size_t i = 0; i < old->bucket_count(); ++i) {
-        const Bucket& bucket = old->bucket(i);
-        for (int slot = 0; slot < Bucket::kSlots; ++slot) {
-          const uint8_t tag = bucket.TagAt(slot);
-          if (tag == 0) continue;
+  // Replaces the table, if there is one, by an empty one for `entries`. False where memory is out;
+  // then nothing has changed.
+  bool ReplaceTable(size_t entries) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return ReplaceTable(entries, [](Table&) {});
+  }
+
+  // Replaces the table by one for `entries` with the same in it. home_of(NodeIndex):
+  // HashBits::Home() of a node's key. False where memory is out; then nothing has changed.
+  template <class HomeOf>
+  bool GrowTable(size_t entries, HomeOf&& home_of) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const Table& old = *table.load(std::memory_order_relaxed);
+    return ReplaceTable(entries, [&](Table& replacement) {
+      for (size_t i = 0; i < old.bucket_count(); ++i) {
+        const Bucket& bucket = old.bucket(i);
+        for (uint32_t used = bucket.Used(); used != 0; used &= used - 1) {
+          const int slot = std::countr_zero(used);
           const NodeIndex node = bucket.nodes[slot].load(std::memory_order_relaxed);
-          replacement->Insert(slab.At(node)->home, tag, node);
+          replacement.Insert(home_of(node), bucket.TagAt(slot), node);
         }
       }
-    }
-    table.store(replacement.release(), std::memory_order_release);
-    ++replacements;
-    if (old != nullptr) retired.push_back({Epoch::Advance(), std::unique_ptr<Table>(old)});
-    return true;
+    });
   }
 
   bool HasRetiredTables() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return !retired.empty(); }
@@ -97,6 +96,18 @@ struct alignas(64) Stripe {
   }
 
  private:
+  template <class Fill>
+  bool ReplaceTable(size_t entries, Fill&& fill) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    std::unique_ptr<Table> replacement = Table::Create(entries);
+    if (replacement == nullptr) return false;
+    retired.reserve(retired.size() + 1);
+    fill(*replacement);
+    Table* old = table.exchange(replacement.release(), std::memory_order_release);
+    ++replacements;
+    if (old != nullptr) retired.push_back({Epoch::Advance(), std::unique_ptr<Table>(old)});
+    return true;
+  }
+
   RetiredTables retired ABSL_GUARDED_BY(mutex);  // oldest first
 };
 
