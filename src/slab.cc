@@ -55,12 +55,7 @@ bool Slab::EnsureExtra(NodeIndex index) {
   return true;
 }
 
-NodeIndex SlotAllocator::Allocate() {
-  if (free_ != kNoNode) {
-    const NodeIndex index = free_;
-    free_ = slab_.At(index)->timer_next;
-    return index;
-  }
+NodeIndex SlotAllocator::AllocateFresh() {
   if (slots_used_ == chunks_.size() * slab_.chunk_slots()) {
     // Grow the vector first: it may throw, and a chunk must not be lost.
     if (chunks_.size() == chunks_.capacity()) chunks_.reserve(2 * chunks_.size() + 1);

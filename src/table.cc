@@ -25,10 +25,8 @@ Table::Position Table::LocateNode(uint32_t home, NodeIndex node) {
   size_t at = HomeNumber(home);
   for (size_t probes = 0; probes < buckets_; ++probes) {
     Bucket& bucket = data()[at];
-    for (int slot = 0; slot < Bucket::kSlots; ++slot) {
-      if (bucket.nodes[slot].load(std::memory_order_relaxed) == node && bucket.TagAt(slot) != 0) {
-        return {&bucket, slot};
-      }
+    if (const uint32_t found = bucket.MatchNode(node); found != 0) {
+      return {&bucket, std::countr_zero(found)};
     }
     if (bucket.Displaced() == 0) break;
     at = at + 1 == buckets_ ? 0 : at + 1;

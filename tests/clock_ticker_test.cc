@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "absl/base/config.h"
 #include "gtest/gtest.h"
 #include "larder/internal/process_clock.h"
 
@@ -90,8 +91,10 @@ TEST(ClockTickerTest, AForkedChildHasNoHorizonUntilItStartsItsOwn) {
   ASSERT_GE(child, 0);
   if (child == 0) {
     bool good = !ClockTicker::Running() && ClockTicker::Horizon().load() == ClockTicker::kNone;
+#if !defined(ABSL_HAVE_THREAD_SANITIZER)  // which starts no threads in such a child
     ticker.Start();
     good = good && ClockTicker::Running() && FirstHorizon() != ClockTicker::kNone;
+#endif
     _exit(good ? 0 : 1);
   }
   int status = -1;

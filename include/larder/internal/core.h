@@ -202,7 +202,16 @@ class Core final : public NodeOwner {
   template <class Q>
   Handle<K, V> PinQuietly(const Q& key, HashBits hash);
   // Whether the entry's time is over. Once it was seen to be, it stays so.
-  bool Expired(NodeHeader& node) const;
+  bool Expired(NodeHeader& node) const {
+    const int64_t deadline = node.deadline.load(std::memory_order_relaxed);
+    return !IsFar(deadline) && ExpiredNow(node);
+  }
+  bool ExpiredNow(NodeHeader& node) const;
+  // Whether a deadline can't have passed, as far as is known without looking at a clock.
+  bool IsFar(int64_t deadline) const {
+    return deadline == kNever ||
+           (clock_ == nullptr && deadline > ClockTicker::Horizon().load(std::memory_order_relaxed));
+  }
   // Whether a hit on `node` counts, that is, it hasn't expired; if so, its idle_ttl starts anew.
   bool Touch(NodeHeader& node, NodeIndex index);
 
@@ -268,10 +277,7 @@ class Core final : public NodeOwner {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   TimerWheel::Due RemoveExpired(StripeT& stripe, size_t budget, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
-    const bool may_be_due =
-        stripe.wheel.has_value() &&
-        (clock_ != nullptr ||
-         stripe.wheel->next_event() <= ClockTicker::Horizon().load(std::memory_order_relaxed));
+    const bool may_be_due = stripe.wheel.has_value() && !IsFar(stripe.wheel->next_event());
     return may_be_due ? RemoveDue(stripe, budget, removals) : TimerWheel::Due();
   }
   TimerWheel::Due RemoveDue(StripeT& stripe, size_t budget, Removals& removals)

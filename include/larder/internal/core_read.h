@@ -39,9 +39,9 @@ Node<K, V>* Core<K, V, P, H, E>::FindNode(const Front& front, const Q& key, Hash
 }
 
 template <class K, class V, class P, class H, class E>
-bool Core<K, V, P, H, E>::Expired(NodeHeader& node) const {
+bool Core<K, V, P, H, E>::ExpiredNow(NodeHeader& node) const {
   int64_t deadline = node.deadline.load(std::memory_order_relaxed);
-  if (deadline == kNever || !HasPassed(deadline)) return false;
+  if (!HasPassed(deadline)) return false;
   // A hit that looked at the clock before this call may be about to move the deadline, and a
   // Compute may have just taken it away (DeadlineHold). Where this call says that the entry is
   // gone, no other may find it again.

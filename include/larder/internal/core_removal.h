@@ -141,8 +141,7 @@ RemovalCause Core<K, V, P, H, E>::Detach(StripeT& stripe, NodeIndex index, Remov
   if (Expired(*node)) cause = RemovalCause::kExpired;
   node->SetRemoved(cause);
   const uint64_t weight = WeightOf(*node, index);
-  stripe.size.fetch_sub(1, std::memory_order_relaxed);
-  stripe.weight.fetch_sub(weight, std::memory_order_relaxed);
+  stripe.UncountEntry(weight);
   removals.Add(index, weight);
   return cause;
 }

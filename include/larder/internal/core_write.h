@@ -168,8 +168,7 @@ template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Publish(StripeT& stripe, Table::Position replaced, NodeIndex index,
                                   const NewEntry& entry) {
   if (entry.lifetime.deadline != kNever) stripe.wheel->Schedule(index);
-  stripe.size.fetch_add(1, std::memory_order_relaxed);
-  stripe.weight.fetch_add(entry.weight, std::memory_order_relaxed);
+  stripe.CountEntry(entry.weight);
   if (replaced) {
     Table::Replace(replaced, index);
   } else {

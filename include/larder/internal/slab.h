@@ -88,7 +88,12 @@ class SlotAllocator {
   SlotAllocator(Slab* slab, uint32_t stripe) : slab_(*slab), stripe_(stripe) {}
 
   // A slot that isn't in the cache; kNoNode where memory or indices are out. O(1).
-  NodeIndex Allocate();
+  NodeIndex Allocate() {
+    const NodeIndex index = free_;
+    if (index == kNoNode) return AllocateFresh();
+    free_ = slab_.At(index)->timer_next;
+    return index;
+  }
 
   // What Allocate will probably return next.
   NodeIndex Next() const { return free_; }
@@ -124,6 +129,9 @@ class SlotAllocator {
   }
 
  private:
+  // One that was never handed out before.
+  NodeIndex AllocateFresh();
+
   Slab& slab_;
   const uint32_t stripe_;
   NodeIndex free_ = kNoNode;

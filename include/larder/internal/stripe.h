@@ -46,9 +46,17 @@ struct alignas(64) Stripe {
 
   std::atomic<Table*>& table;  // the front's
 
-  // Written under the lock, read without.
+  // Written under the lock, by plain stores; read without.
   std::atomic<uint64_t> size{0};
   std::atomic<uint64_t> weight{0};
+  void CountEntry(uint64_t entry_weight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Add(size, 1);
+    Add(weight, entry_weight);
+  }
+  void UncountEntry(uint64_t entry_weight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Add(size, ~uint64_t{0});
+    Add(weight, ~entry_weight + 1);
+  }
 
   SlotAllocator slots ABSL_GUARDED_BY(mutex);
   Policy policy ABSL_GUARDED_BY(mutex);
@@ -96,6 +104,10 @@ struct alignas(64) Stripe {
   }
 
  private:
+  static void Add(std::atomic<uint64_t>& sum, uint64_t change) {
+    sum.store(sum.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
+  }
+
   template <class Fill>
   bool ReplaceTable(size_t entries, Fill&& fill) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     std::unique_ptr<Table> replacement = Table::Create(entries);

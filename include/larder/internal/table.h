@@ -68,6 +68,15 @@ struct alignas(64) Bucket {
     return false;
   }
 
+  // A bit for each slot that has `node`. For the writer.
+  uint32_t MatchNode(NodeIndex node) const {
+    uint32_t found = 0;
+    for (uint32_t slot = 0; slot < kSlots; ++slot) {
+      found |= uint32_t{nodes[slot].load(std::memory_order_relaxed) == node} << slot;
+    }
+    return found & Used();
+  }
+
   // A bit for each slot that isn't free.
   uint32_t Used() const { return ~Match(0) & ((1u << kSlots) - 1); }
 
