@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <time.h>
 
-#include <system_error>
 #include <thread>
 
 #include "larder/internal/process_clock.h"
@@ -61,10 +60,17 @@ void ClockTicker::Launch() {
   try {
     std::thread(Run).detach();
     running_.store(true, std::memory_order_relaxed);
-  } catch (const std::system_error&) {
-    // Without a horizon, clocks are read.
+  } catch (...) {
+    // No thread, or no memory for one: without a horizon, clocks are read.
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void ClockTicker::KeepUp(int64_t now) {
+  int64_t seen = horizon_.load(std::memory_order_relaxed);
+  // Not where it was taken away, or is at this moment.
+  if (seen == kNone || now < seen - kAhead / 2) return;
+  horizon_.compare_exchange_strong(seen, now + kAhead, std::memory_order_relaxed);
 }
 
 void ClockTicker::Start() {

@@ -3,6 +3,7 @@
 #include "larder/internal/pages.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -52,14 +53,20 @@ void* MapAligned(size_t bytes) {
 }  // namespace
 
 Reservation Reservation::Reserve(size_t least, size_t most) {
+  const size_t smallest = RoundUp(least, kHugePage);
+  // Others need address space, too.
+  rlimit limit;
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+    most = std::min<size_t>(most, limit.rlim_cur / 8);
+  }
   Reservation reservation;
   for (size_t bytes = RoundUp(std::min(most, SIZE_MAX / 4), kHugePage);; bytes /= 2) {
-    bytes = RoundUp(std::max(bytes, least), kHugePage);
+    bytes = std::max(RoundUp(bytes, kHugePage), smallest);
     // One huge page more, to align the beginning.
     void* whole = mmap(nullptr, bytes + kHugePage, PROT_NONE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (whole == MAP_FAILED) {
-      if (bytes / 2 < least) return reservation;
+      if (bytes == smallest) return reservation;
       continue;
     }
     const auto begin = reinterpret_cast<uintptr_t>(whole);
@@ -72,6 +79,16 @@ Reservation Reservation::Reserve(size_t least, size_t most) {
     reservation.bytes_ = bytes;
     return reservation;
   }
+}
+
+Reservation Reservation::SplitTail(size_t bytes) {
+  bytes = RoundUp(bytes, kHugePage);
+  Reservation tail;
+  if (bytes >= bytes_) return tail;
+  bytes_ -= bytes;
+  tail.data_ = data_ + bytes_;
+  tail.bytes_ = bytes;
+  return tail;
 }
 
 bool Reservation::Commit(size_t bytes) {

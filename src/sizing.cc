@@ -20,6 +20,7 @@ constexpr int kMostChosenStripesLog2 = 10;
 // A cache's capacity may be raised later, and pinned entries stay in memory past their removal.
 constexpr uint64_t kNodesPerCapacity = 16;
 constexpr uint64_t kFewestNodes = uint64_t{1} << 26;
+constexpr uint64_t kFewestNodesBytes = uint64_t{16} << 30;
 constexpr uint64_t kMostNodes = uint64_t{1} << 31;
 
 constexpr int kSmallestChunkLog2 = 6;
@@ -54,7 +55,8 @@ Sizing Sizing::For(const CacheOptions& options, bool weighed, size_t node_size) 
 
   const uint64_t wanted =
       options.capacity < kMostNodes ? options.capacity * kNodesPerCapacity : kMostNodes;
-  sizing.most_nodes = std::clamp(wanted, kFewestNodes, kMostNodes);
+  const uint64_t fewest = std::min(kFewestNodes, kFewestNodesBytes / node_size);
+  sizing.most_nodes = std::min(std::max(wanted, fewest), kMostNodes);
 
   sizing.stripe_entries = 0;
   if (!weighed) {

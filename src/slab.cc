@@ -16,24 +16,25 @@ constexpr size_t kMostBytes = size_t{8} << 30;
 constexpr size_t kMostBytes = size_t{4} << 40;
 #endif
 
-// Address space of that size, if there was some for what comes before it.
-Reservation Column(bool wanted, size_t bytes) {
-  return wanted ? Reservation::Reserve(bytes, bytes) : Reservation();
-}
-
 }  // namespace
 
 Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes, size_t prefix)
-    : stride_(prefix + node_size),
-      node_memory_(Reservation::Reserve(
-          stride_ << chunk_log2,
-          std::max(stride_ << chunk_log2,
-                   std::min(kMostBytes, std::min<size_t>(most_nodes, kMaxNodes) * stride_)))),
-      nodes_(node_memory_.data() == nullptr ? nullptr : node_memory_.data() + prefix),
-      chunk_log2_(chunk_log2),
-      most_chunks_(std::min<size_t>(kMaxNodes, node_memory_.bytes() / stride_) >> chunk_log2),
-      extras_(Column(nodes_ != nullptr, (most_chunks_ * sizeof(NodeExtra)) << chunk_log2)),
-      owners_(Column(extras_.data() != nullptr, most_chunks_ * sizeof(uint32_t))) {}
+    : stride_(prefix + node_size), chunk_log2_(chunk_log2) {
+  // Nodes, extras and owners share what there is of address space.
+  const size_t chunk_bytes = ((stride_ + sizeof(NodeExtra)) << chunk_log2) + sizeof(uint32_t);
+  const size_t wanted = std::min<size_t>(most_nodes, kMaxNodes) >> chunk_log2;
+  const size_t most = std::min(kMostBytes / chunk_bytes, std::max<size_t>(1, wanted));
+  // What is rounded up.
+  constexpr size_t kRounding = size_t{3} << 21;
+  node_memory_ = Reservation::Reserve(chunk_bytes + kRounding,
+                                      std::max<size_t>(1, most) * chunk_bytes + kRounding);
+  if (node_memory_.data() == nullptr) return;
+  most_chunks_ = std::min<size_t>(size_t{kMaxNodes} >> chunk_log2,
+                                  (node_memory_.bytes() - kRounding) / chunk_bytes);
+  owners_ = node_memory_.SplitTail(most_chunks_ * sizeof(uint32_t));
+  extras_ = node_memory_.SplitTail((most_chunks_ * sizeof(NodeExtra)) << chunk_log2);
+  nodes_ = node_memory_.data() + prefix;
+}
 
 NodeIndex Slab::AllocateChunk(uint32_t owner) {
   MutexLock lock(&mutex_);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
+#include <utility>
 
 namespace larder::internal {
 namespace {
@@ -34,17 +36,31 @@ int64_t TimerWheel::TickStart(uint64_t tick) {
 
 void TimerWheel::Clear() {
   std::fill_n(heads_.get(), kAllLists, kNoNode);
-  std::fill_n(occupied_, kLevels, 0);
+  std::fill(std::begin(occupied_), std::end(occupied_), 0);
   size_ = 0;
   next_event_ = kNever;
 }
 
 TimerWheel::Place TimerWheel::PlaceFor(uint64_t tick) const {
-  if (tick <= tick_) return {Digit(tick_, 0), tick_};
-  const int level = (63 - std::countl_zero(tick ^ tick_)) / kDigitLog2;
-  if (level >= kLevels) return {kFar, ((tick_ >> kSpanLog2) + 1) << kSpanLog2};
-  const int shift = level * kDigitLog2;
-  return {static_cast<uint32_t>(level) * kLists + Digit(tick, level), tick >> shift << shift};
+  if (tick <= tick_) return {ListOf(0, tick_), tick_};
+  // Less than 64^(l+1) ticks reach into the next range of level l + 1 at most; so may twice that.
+  int level = (63 - std::countl_zero(tick - tick_)) / kDigitLog2;
+  if (level > 0 && (tick >> (level * kDigitLog2)) - Current(level) <= 1) --level;
+  if (level >= kLevels) return {kFar, (Current(kLevels) + 1) << kSpanLog2};
+  const uint64_t number = tick >> (level * kDigitLog2);
+  return {ListOf(level, number), ComesUp(level, number)};
+}
+
+uint64_t TimerWheel::ComesUp(int level, uint64_t number) const {
+  // One range early, to be split; level 0 has nothing to be split into.
+  const uint64_t start = (level == 0 ? number : number - 1) << (level * kDigitLog2);
+  return std::max(start, tick_);
+}
+
+uint64_t TimerWheel::NumberOf(uint32_t list) const {
+  const uint64_t half = Current(static_cast<int>(list / kRing)) & ~uint64_t{kHalf - 1};
+  // The ring holds the ranges from the current half on.
+  return half + ((list - half) & (kRing - 1));
 }
 
 void TimerWheel::Link(uint32_t list, NodeIndex node) {
@@ -53,7 +69,7 @@ void TimerWheel::Link(uint32_t list, NodeIndex node) {
   header->timer_next = heads_[list];
   if (header->timer_next != kNoNode) slab_.At(header->timer_next)->timer_prev = node;
   heads_[list] = node;
-  if (list < kFar) occupied_[list / kLists] |= uint64_t{1} << (list % kLists);
+  if (list < kFar) occupied_[list / kHalf] |= uint64_t{1} << (list % kHalf);
 }
 
 void TimerWheel::Unlink(NodeIndex node) {
@@ -67,7 +83,7 @@ void TimerWheel::Unlink(NodeIndex node) {
     const uint32_t list = prev & ~NodeHeader::kTimerHead;
     heads_[list] = next;
     if (next == kNoNode && list < kFar) {
-      occupied_[list / kLists] &= ~(uint64_t{1} << (list % kLists));
+      occupied_[list / kHalf] &= ~(uint64_t{1} << (list % kHalf));
     }
   }
   header->timer_prev = NodeHeader::kNoTimer;
@@ -86,50 +102,65 @@ void TimerWheel::Cancel(NodeIndex node) {
   if (--size_ == 0) next_event_ = kNever;
 }
 
-bool TimerWheel::Drain(uint32_t list, int64_t now, size_t budget, Due& due) {
-  while (heads_[list] != kNoNode) {
-    if (due.visited == budget) return false;
-    ++due.visited;
-    const NodeIndex node = heads_[list];
-    NodeHeader* header = slab_.At(node);
-    Unlink(node);
-    const int64_t deadline = header->deadline.load(std::memory_order_relaxed);
-    if (deadline > now) {
-      Link(PlaceFor(CeilTick(deadline)).list, node);
-    } else {
-      --size_;
-      header->timer_next = due.first;
-      due.first = node;
-      ++due.count;
+void TimerWheel::Step(uint64_t target) {
+  // The ring's lists of one range of the level above serve the next but one, too: they must be
+  // empty before that becomes the next.
+  uint64_t last = target;
+  for (int level = 0; level < kLevels; ++level) {
+    const int shift = (level + 1) * kDigitLog2;
+    const uint64_t parent = Current(level + 1);
+    if (OccupiedIn(level, parent) != 0) {
+      last = std::min(last, ((parent + 1) << shift) - 1);
+    } else if (OccupiedIn(level, parent + 1) != 0) {
+      last = std::min(last, ((parent + 2) << shift) - 1);
     }
   }
-  return true;
+  const uint64_t span = Current(kLevels);
+  if (!Empty(kFarDue)) last = std::min(last, ((span + 1) << kSpanLog2) - 1);
+  tick_ = last;
+  if (Current(kLevels) == span || Empty(kFar)) return;
+  // Far nodes go back to being far or into a level, each of them once: take the list aside.
+  std::swap(heads_[kFar], heads_[kFarDue]);
+  slab_.At(heads_[kFarDue])->timer_prev = NodeHeader::kTimerHead | kFarDue;
 }
 
-bool TimerWheel::DrainCurrent(int64_t now, size_t budget, Due& due) {
-  if (!Drain(kFarDue, now, budget, due)) return false;
+TimerWheel::Work TimerWheel::FindWork() const {
+  uint32_t certain = kAllLists;                          // its range is over: all of it is due
+  uint32_t late = Empty(kFarDue) ? kAllLists : kFarDue;  // should have been split by now
+  uint32_t ahead = kAllLists;                            // to be split
+  // The lowest level comes up first.
   for (int level = kLevels - 1; level >= 0; --level) {
-    const uint32_t digit = Digit(tick_, level);
-    if ((occupied_[level] >> digit & 1) == 0) continue;
-    if (!Drain(static_cast<uint32_t>(level) * kLists + digit, now, budget, due)) return false;
+    const uint64_t number = Current(level);
+    const uint64_t here = uint64_t{1} << (number % kHalf);
+    const uint64_t occupied = OccupiedIn(level, number / kHalf);
+    // In level 0, what has begun is due.
+    const uint64_t over = occupied & (level == 0 ? here | (here - 1) : here - 1);
+    if (over != 0) {
+      const auto digit = static_cast<uint32_t>(std::countr_zero(over));
+      certain = ListOf(level, number / kHalf * kHalf + digit);
+    }
+    if (level == 0) break;
+    if ((occupied & here) != 0) late = ListOf(level, number);
+    if (!Empty(ListOf(level, number + 1))) ahead = ListOf(level, number + 1);
   }
-  return true;
+  if (certain == kAllLists && late == kAllLists) return {ahead, ahead};
+  return {certain == kAllLists ? late : certain, late == kAllLists ? certain : late};
 }
 
-uint64_t TimerWheel::NextOccupied(uint64_t limit) const {
-  for (int level = 0; level < kLevels; ++level) {
-    const uint32_t digit = Digit(tick_, level);
-    // Two shifts: by 64 in one is undefined.
-    const uint64_t later = occupied_[level] & (~uint64_t{0} << digit << 1);
-    if (later == 0) continue;
-    const int shift = level * kDigitLog2;
-    const uint64_t upper = tick_ >> shift >> kDigitLog2 << kDigitLog2;
-    return (upper | static_cast<uint64_t>(std::countr_zero(later))) << shift;
+void TimerWheel::Visit(uint32_t list, int64_t now, Due& due) {
+  ++due.visited;
+  const NodeIndex node = heads_[list];
+  NodeHeader* header = slab_.At(node);
+  Unlink(node);
+  const int64_t deadline = header->deadline.load(std::memory_order_relaxed);
+  if (deadline > now) {
+    Link(PlaceFor(CeilTick(deadline)).list, node);
+  } else {
+    --size_;
+    header->timer_next = due.first;
+    due.first = node;
+    ++due.count;
   }
-  if (heads_[kFar] == kNoNode) return UINT64_MAX;
-  // Nothing but far nodes: no need to stop at each span on the way.
-  const uint64_t next_span = (tick_ >> kSpanLog2) + 1;
-  return std::max(next_span, limit >> kSpanLog2) << kSpanLog2;
 }
 
 TimerWheel::Due TimerWheel::Advance(int64_t now, size_t budget) {
@@ -137,47 +168,74 @@ TimerWheel::Due TimerWheel::Advance(int64_t now, size_t budget) {
   const uint64_t target = FloorTick(now);
   // Where time has gone back, it stands still until it has caught up.
   if (target < tick_) return due;
-  while (DrainCurrent(now, budget, due)) {
-    const uint64_t next = NextOccupied(target);
-    if (next > target) {
-      // No list comes up on the way there, so each node is still in the right one.
-      tick_ = target;
-      UpdateNextEvent();
-      return due;
-    }
-    const bool new_span = next >> kSpanLog2 != tick_ >> kSpanLog2;
-    tick_ = next;
-    if (new_span) {
-      // Far nodes go back to being far or into a level, each of them once: take the list aside.
-      std::swap(heads_[kFar], heads_[kFarDue]);
-      if (heads_[kFarDue] != kNoNode) {
-        slab_.At(heads_[kFarDue])->timer_prev = NodeHeader::kTimerHead | kFarDue;
+  for (;;) {
+    // Where the wheel must stop before `target`, there is a list in its way: to be emptied next.
+    if (tick_ != target) Step(target);
+    const Work work = FindWork();
+    if (work.list == kAllLists) break;
+    // What is moved goes to later ranges, so there is nothing new to do until a list is empty.
+    do {
+      if (due.visited == budget) {
+        due.more = true;
+        next_event_ = TickStart(tick_);
+        return due;
       }
-    }
+      others_turn_ = !others_turn_;
+      Visit(others_turn_ ? work.other : work.list, now, due);
+    } while (!Empty(work.list) && !Empty(work.other));
   }
-  due.more = true;
-  next_event_ = TickStart(tick_);
+  UpdateNextEvent();
   return due;
 }
 
 void TimerWheel::UpdateNextEvent() {
-  const uint64_t next = size_ == 0 ? UINT64_MAX : NextOccupied(0);
-  next_event_ = next == UINT64_MAX ? kNever : TickStart(next);
+  next_event_ = kNever;
+  if (size_ == 0) return;
+  uint64_t next = Empty(kFar) ? UINT64_MAX : (Current(kLevels) + 1) << kSpanLog2;
+  for (int level = 0; level < kLevels; ++level) {
+    // All lists that aren't empty have ranges after the current one.
+    uint64_t parent = Current(level + 1);
+    if (OccupiedIn(level, parent) == 0) ++parent;
+    const uint64_t occupied = OccupiedIn(level, parent);
+    if (occupied == 0) continue;
+    const auto digit = static_cast<uint64_t>(std::countr_zero(occupied));
+    next = std::min(next, ComesUp(level, (parent << kDigitLog2) + digit));
+  }
+  next_event_ = TickStart(next);
+}
+
+bool TimerWheel::ListConsistent(uint32_t list, size_t& nodes) const {
+  uint64_t start = 0;         // no node of this list may be due before this tick,
+  uint64_t comes_up = tick_;  // and from this one on it is looked at
+  if (list < kFar) {
+    const bool marked = (occupied_[list / kHalf] >> (list % kHalf) & 1) != 0;
+    if (marked == Empty(list)) return false;
+    const int level = static_cast<int>(list / kRing);
+    const uint64_t number = NumberOf(list);
+    if (number > Current(level)) start = number << (level * kDigitLog2);
+    comes_up = ComesUp(level, number);
+  } else if (list == kFar) {
+    comes_up = (Current(kLevels) + 1) << kSpanLog2;
+    start = comes_up + (uint64_t{1} << kSpanLog2);
+  }
+  if (Empty(list)) return true;
+  if (next_event_ > TickStart(comes_up)) return false;
+  uint32_t prev = NodeHeader::kTimerHead | list;
+  for (NodeIndex node = heads_[list]; node != kNoNode; node = slab_.At(node)->timer_next) {
+    const NodeHeader* header = slab_.At(node);
+    if (header->timer_prev != prev) return false;
+    const int64_t deadline = header->deadline.load(std::memory_order_relaxed);
+    if (deadline != kOver && CeilTick(deadline) < start) return false;
+    prev = node;
+    ++nodes;
+  }
+  return true;
 }
 
 bool TimerWheel::Consistent() const {
   size_t nodes = 0;
   for (uint32_t list = 0; list < kAllLists; ++list) {
-    if (list < kFar) {
-      const bool marked = (occupied_[list / kLists] >> (list % kLists) & 1) != 0;
-      if (marked != (heads_[list] != kNoNode)) return false;
-    }
-    uint32_t prev = NodeHeader::kTimerHead | list;
-    for (NodeIndex node = heads_[list]; node != kNoNode; node = slab_.At(node)->timer_next) {
-      if (slab_.At(node)->timer_prev != prev) return false;
-      prev = node;
-      ++nodes;
-    }
+    if (!ListConsistent(list, nodes)) return false;
   }
   return nodes == size_;
 }

@@ -27,6 +27,8 @@ constexpr int64_t kDay = 86'400 * kSecond;
 constexpr int64_t kYear = 365 * kDay;
 constexpr int64_t kBegin = std::numeric_limits<int64_t>::min();
 constexpr size_t kPlenty = 1'000'000;
+// Of a list of level 2: 64 * 64 ticks.
+constexpr int64_t kRange = 4'096 * kTick;
 // A node starts in one of six levels and goes down at each look.
 constexpr size_t kMostVisits = 6;
 
@@ -332,6 +334,63 @@ TEST_F(TimerWheelTest, ALeapOfYearsOverASparseWheelCostsItsNodesOnly) {
   EXPECT_EQ(due.count, 29u);
   // Once as a far node, then down the levels.
   EXPECT_LE(due.visited, 30 * (1 + kMostVisits));
+}
+
+TEST_F(TimerWheelTest, AListIsSplitWhileTheRangeBeforeItsOwnLasts) {
+  TimerWheel wheel(&slab_, 0);
+  for (int64_t i = 0; i < kRange; i += kTick) wheel.Schedule(NewNode(5 * kRange + i));
+  EXPECT_EQ(wheel.next_event(), 4 * kRange);
+  for (int64_t now = 4 * kRange; now < 5 * kRange; now += kTick) {
+    ASSERT_EQ(wheel.Advance(now, 2).count, 0u);
+  }
+  for (int64_t now = 5 * kRange; now < 6 * kRange; now += kTick) {
+    ASSERT_EQ(wheel.Advance(now, 4).count, 1u) << now / kTick << ": had something else to do";
+  }
+  EXPECT_EQ(wheel.size(), 0u);
+}
+
+TEST_F(TimerWheelTest, SplittingAheadEndsThoughTimeStandsStill) {
+  constexpr size_t kNodes = 1'000;
+  TimerWheel wheel(&slab_, 0);
+  for (size_t i = 0; i < kNodes; ++i) wheel.Schedule(NewNode(6 * kRange - kTick));
+  EXPECT_THAT(Advance(wheel, 4 * kRange - 1), IsEmpty());
+  size_t visited = 0;
+  for (TimerWheel::Due due{.more = true}; due.more;) {
+    due = wheel.Advance(4 * kRange, 7);
+    visited += due.visited;
+    ASSERT_LE(visited, kNodes * kMostVisits);
+    ASSERT_TRUE(wheel.Consistent());
+  }
+  EXPECT_GE(visited, kNodes);
+  EXPECT_GT(wheel.next_event(), 4 * kRange);
+  EXPECT_EQ(wheel.Advance(wheel.next_event() - 1, kPlenty).visited, 0u);
+  EXPECT_THAT(Advance(wheel, 6 * kRange), ::testing::SizeIs(kNodes));
+}
+
+TEST_F(TimerWheelTest, AListThatIsSplitLateDoesNotHoldBackWhatIsDue) {
+  constexpr size_t kDue = 100;
+  TimerWheel wheel(&slab_, 0);
+  for (size_t i = 0; i < kDue; ++i) wheel.Schedule(NewNode(5 * kRange - kTick));
+  for (size_t i = 0; i < 10 * kDue; ++i) wheel.Schedule(NewNode(6 * kRange - kTick));
+  size_t taken_out = 0;
+  // A look at either list in turn.
+  for (size_t i = 0; i < 2 * kDue; ++i) taken_out += wheel.Advance(5 * kRange, 1).count;
+  EXPECT_EQ(taken_out, kDue);
+}
+
+TEST_F(TimerWheelTest, WhatIsDueDoesNotHoldBackAListThatIsSplitLate) {
+  constexpr size_t kLate = 100;
+  TimerWheel wheel(&slab_, 0);
+  for (size_t i = 0; i < kLate; ++i) wheel.Schedule(NewNode(5 * kRange + kTick));
+  size_t calls = 0;
+  // As many nodes become due as the budget has room for.
+  for (size_t taken_late = 0; taken_late < kLate; ++calls) {
+    ASSERT_LE(calls, kMostVisits * kLate);
+    wheel.Schedule(NewNode(kTick));
+    for (const NodeIndex node : Nodes(wheel.Advance(5 * kRange + kTick, 1))) {
+      if (slab_.At(node)->deadline.load() > kTick) ++taken_late;
+    }
+  }
 }
 
 }  // namespace

@@ -221,10 +221,17 @@ class Cache {
   // Keys that hash and equality can't take as they are become a K.
   template <class Q>
   static decltype(auto) Lookup(const Q& key) {
-    if constexpr (std::is_same_v<Q, K> || requires {
-                    typename Hash::is_transparent;
-                    typename Eq::is_transparent;
-                  }) {
+    if constexpr (std::is_same_v<Q, K>) {
+      return (key);
+    } else if constexpr (internal::StringLike<K> &&
+                         std::is_same_v<Hash, internal::DefaultHash<K>> &&
+                         std::is_same_v<Eq, internal::DefaultEq<K>>) {
+      // Here, once: a conversion may be a user's code, which must not run inside a lookup.
+      return std::string_view(key);
+    } else if constexpr (requires {
+                           typename Hash::is_transparent;
+                           typename Eq::is_transparent;
+                         }) {
       return (key);
     } else {
       static_assert(std::convertible_to<const Q&, K>, "a key is looked up by a K");

@@ -19,8 +19,10 @@ namespace larder::internal {
 // come, as long as that thread is less than a second late; for the others a clock is read
 // (process_clock.h). The thread runs while there are tickers that were started.
 //
-// Only where the whole process was stopped for longer than that second, and then continued, may a
-// lookup see an entry that expired meanwhile, for the moment until this thread is scheduled again.
+// So a lookup may see an entry that has expired where that thread doesn't run for more than a
+// second while others do: for the moment after the whole process was stopped and goes on, or where
+// the scheduler starves it (it inherits the affinity and the priority of whoever started it).
+// Writers of entries that expire have read the clock, and help out (KeepUp).
 //
 // After fork() the child has no such thread, until Start is called again: meanwhile it has no
 // horizon, and clocks are read.
@@ -39,6 +41,9 @@ class ClockTicker {
 
   // Whether the horizon moves: if not, Start may help.
   static bool Running() { return running_.load(std::memory_order_relaxed); }
+
+  // It is `now` (ns of CLOCK_MONOTONIC): moves the horizon on, if that is late.
+  static void KeepUp(int64_t now);
 
   // From now on the horizon moves, until this ticker goes. Where no thread is to be had there is no
   // horizon. Idempotent, thread-safe.

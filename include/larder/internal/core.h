@@ -17,6 +17,7 @@
 #include <new>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
@@ -128,15 +129,15 @@ class Core final : public NodeOwner {
       kCheapHash && !PolicyT::kLinked ? 0 : std::max(sizeof(NodePrefix), alignof(NodeT));
   // Whether finding a key runs no code but ours and the standard library's.
   static constexpr bool kPlainKey =
-      (std::is_arithmetic_v<K> || StringLike<K>)&&std::is_same_v<Hash, DefaultHash<K>> &&
+      (std::is_arithmetic_v<K> || std::is_same_v<K, std::string> ||
+       std::is_same_v<K, std::string_view>)&&std::is_same_v<Hash, DefaultHash<K>> &&
       std::is_same_v<Eq, DefaultEq<K>>;
   struct Nothing {};
   template <bool kRuns>
   using UserCode = std::conditional_t<kRuns, NotQuick, Nothing>;
-  // By value where that is as cheap: a key whose address is taken has to be in memory.
+  // A number by value: a key whose address is taken has to be in memory.
   template <class Q>
-  using KeyParameter =
-      std::conditional_t<std::is_trivially_copyable_v<Q> && sizeof(Q) <= 16, const Q, const Q&>;
+  using KeyParameter = std::conditional_t<std::is_arithmetic_v<Q>, const Q, const Q&>;
   static_assert(alignof(NodeT) <= 64,
                 "keys and values aligned to more than a line aren't supported");
 
@@ -297,7 +298,9 @@ class Core final : public NodeOwner {
   void AddWeight(uint64_t added, uint64_t removed);
 
   bool LimboIsFull(const StripeT& stripe) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  // Looks at the readers, and destroys what none can hold of what waits; returns how many.
+  // Destroys what is known to be free of what waits; returns how many.
+  size_t TakeFree(StripeT& stripe);
+  // The same, after a look at the readers.
   size_t Reclaim(StripeT& stripe);
   size_t FreeNodes(StripeT& stripe, const NodeChain& chain);
   void FreeOrphan(NodeIndex index) override;
@@ -325,8 +328,10 @@ class Core final : public NodeOwner {
   std::exception_ptr ClearStripe(StripeT& stripe, ThreadRecord& thread);
   void ClearBucket(StripeT& stripe, const Bucket& bucket, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  size_t MaintainStripe(StripeT& stripe, size_t budget, ThreadRecord& thread,
-                        FirstException& thrown);
+  // Removes what has expired, working on about `budget` nodes; returns on how many.
+  size_t ExpireStripe(StripeT& stripe, size_t budget, ThreadRecord& thread, FirstException& thrown);
+  // Whether removed nodes or tables wait for a look at the readers, fresh ones included.
+  bool SealLimbo(StripeT& stripe);
   absl::Status CheckStripe(StripeT& stripe, uint64_t* weight);
 
   const Clock* const clock_;  // nullptr: ProcessClock, which is then called without indirection

@@ -125,8 +125,11 @@ ABSL_ATTRIBUTE_NOINLINE bool Core<K, V, P, H, E>::LookUpSlowly(const Q& key, Has
   if (!PolicyT::OnHit(*node, thread, front.shared)) {
     StripeT& stripe = StripeOf(hash);
     MutexLock lock(&stripe.mutex);
-    stripe.policy.Renew(thread);
-    PolicyT::OnHit(*node, thread, front.shared);
+    // Another thread may have renewed it while this one waited for the lock.
+    if (!PolicyT::OnHit(*node, thread, front.shared)) {
+      stripe.policy.Renew(thread);
+      PolicyT::OnHit(*node, thread, front.shared);
+    }
   }
   counters_.Add(thread, Counter::kHits);
   f(*node, index);
@@ -142,7 +145,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline std::optional<V> Core<K, V, P, H, E>::Get(co
     [[maybe_unused]] const UserCode<!kPlainKey || !std::is_trivially_copyable_v<V>> user_code;
     const Glance glance = LookUp(key, hash, *thread);
     if (glance.node != nullptr) [[likely]]
-      return glance.node->value;
+      return std::as_const(glance.node->value);
     if (!glance.unsure) return std::nullopt;
   }
   return GetSlowly<Q>(key, hash);

@@ -107,7 +107,7 @@ class Core<K, V, P, H, E>::Removals {
     if (!core_.LimboIsFull(stripe)) return;
     stripe.limbo.Seal(Epoch::Advance());
     free_ = stripe.limbo.TakeFree(Epoch::FreeBefore());
-    crowded_ = stripe.limbo.crowded();
+    crowded_ = stripe.limbo.crowded() || stripe.HasRetiredTables();
   }
 
   Core& core_;
@@ -115,7 +115,7 @@ class Core<K, V, P, H, E>::Removals {
   ThreadRecord& thread_;
   NodeChain chain_;
   NodeChain free_;        // taken from limbo, to be destroyed
-  bool crowded_ = false;  // limbo has batches that wait for a look at the readers
+  bool crowded_ = false;  // something waits for a look at the readers
   uint64_t uncounted_ = 0;
 };
 
@@ -275,7 +275,13 @@ bool Core<K, V, P, H, E>::LimboIsFull(const StripeT& stripe) const {
 
 template <class K, class V, class P, class H, class E>
 size_t Core<K, V, P, H, E>::Reclaim(StripeT& stripe) {
-  const uint64_t free_before = Epoch::LookAtReaders();
+  Epoch::LookAtReaders();
+  return TakeFree(stripe);
+}
+
+template <class K, class V, class P, class H, class E>
+size_t Core<K, V, P, H, E>::TakeFree(StripeT& stripe) {
+  const uint64_t free_before = Epoch::FreeBefore();
   NodeChain free;
   typename StripeT::RetiredTables tables;
   {

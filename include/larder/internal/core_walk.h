@@ -149,18 +149,30 @@ size_t Core<K, V, P, H, E>::RunMaintenance(size_t budget) {
   ThreadRecord& thread = EnterCall();
   FirstException thrown;
   size_t worked = 0;
-  // Where the last call stopped, so that small budgets reach every stripe in turn.
-  for (size_t i = 0; i < stripe_count() && worked < budget; ++i) {
-    const size_t at = maintenance_cursor_.fetch_add(1, std::memory_order_relaxed);
-    worked += MaintainStripe(stripes_[at & (stripe_count() - 1)], budget - worked, thread, thrown);
+  // From where the last call stopped, so that small budgets reach every stripe in turn.
+  const size_t start = maintenance_cursor_.load(std::memory_order_relaxed);
+  const auto stripe_at = [&](size_t i) -> StripeT& {
+    return stripes_[(start + i) & (stripe_count() - 1)];
+  };
+  size_t visited = 0;
+  bool waiting = false;
+  for (; visited < stripe_count() && worked < budget; ++visited) {
+    worked += ExpireStripe(stripe_at(visited), budget - worked, thread, thrown);
+    waiting |= SealLimbo(stripe_at(visited));
+  }
+  maintenance_cursor_.store(start + visited, std::memory_order_relaxed);
+  if (waiting) {
+    // One look for all of them: it interrupts every thread.
+    Epoch::LookAtReaders();
+    for (size_t i = 0; i < visited; ++i) worked += TakeFree(stripe_at(i));
   }
   Rethrow(thrown.Take());
   return worked;
 }
 
 template <class K, class V, class P, class H, class E>
-size_t Core<K, V, P, H, E>::MaintainStripe(StripeT& stripe, size_t budget, ThreadRecord& thread,
-                                           FirstException& thrown) {
+size_t Core<K, V, P, H, E>::ExpireStripe(StripeT& stripe, size_t budget, ThreadRecord& thread,
+                                         FirstException& thrown) {
   size_t worked = 0;
   for (bool more = true; more && worked < budget;) {
     Removals removals(*this, stripe, thread);
@@ -175,12 +187,14 @@ size_t Core<K, V, P, H, E>::MaintainStripe(StripeT& stripe, size_t budget, Threa
     }
     thrown.Keep(removals.Finish());
   }
-  {
-    MutexLock lock(&stripe.mutex);
-    if (stripe.limbo.empty() && !stripe.HasRetiredTables()) return worked;
-    if (!stripe.limbo.fresh().empty()) stripe.limbo.Seal(Epoch::Advance());
-  }
-  return worked + Reclaim(stripe);
+  return worked;
+}
+
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::SealLimbo(StripeT& stripe) {
+  MutexLock lock(&stripe.mutex);
+  if (!stripe.limbo.fresh().empty()) stripe.limbo.Seal(Epoch::Advance());
+  return !stripe.limbo.empty() || stripe.HasRetiredTables();
 }
 
 template <class K, class V, class P, class H, class E>

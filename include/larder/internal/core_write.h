@@ -34,6 +34,7 @@ auto Core<K, V, P, H, E>::LifetimeOf(const PutOptions& options, ThreadRecord& th
     ttl = std::max<int64_t>(1, ttl - cut);
   }
   const int64_t now = Now();
+  if (clock_ == nullptr) ClockTicker::KeepUp(now);
   const int64_t hard_deadline = SaturatingAdd(now, ttl);
   return {.deadline = std::min(hard_deadline, SaturatingAdd(now, idle_ttl)),
           .hard_deadline = hard_deadline,

@@ -109,8 +109,10 @@ class LruPolicy {
 
   void Stamp(NodeIndex node, ThreadRecord& thread) {
     clock_ = std::max(clock_, thread.recency) + 1;
-    if (clock_ - base_ >= kMostStamp) [[unlikely]]
+    if (clock_ - base_ >= kMostStamp) [[unlikely]] {
       Renew(thread);
+      ++clock_;
+    }
     thread.recency = clock_;
     slab_.At(node)->policy.store(static_cast<uint32_t>(clock_ - base_), std::memory_order_relaxed);
     if (clock_ - published_ >= kPublishEvery) Publish();

@@ -42,8 +42,9 @@ class Pages {
 class Reservation {
  public:
   Reservation() = default;
-  // Address space for about `most` bytes, or for less where the system has no more, but at least
-  // for `least`; data() is nullptr where there isn't even that. Requires: 0 < least <= most.
+  // Address space for about `most` bytes, or for less where the system has no more (of a limited
+  // address space, an eighth at most), but at least for `least`; data() is nullptr where there
+  // isn't even that. Requires: 0 < least <= most.
   static Reservation Reserve(size_t least, size_t most);
 
   Reservation(const Reservation&) = delete;
@@ -52,11 +53,20 @@ class Reservation {
       : data_(std::exchange(other.data_, nullptr)),
         bytes_(std::exchange(other.bytes_, 0)),
         committed_(std::exchange(other.committed_, 0)) {}
-  Reservation& operator=(Reservation&&) = delete;
+  Reservation& operator=(Reservation&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(committed_, other.committed_);
+    return *this;
+  }
   ~Reservation();
 
   char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
+
+  // Makes the last `bytes`, rounded up to huge pages, a reservation of its own; an empty one where
+  // this has no more than that. Requires: nothing was committed.
+  Reservation SplitTail(size_t bytes);
 
   // Makes the first `bytes` usable: zeroed memory, taken from the system page by page as it is
   // touched; huge pages past the first two MiB. False where there is none to be had. Not

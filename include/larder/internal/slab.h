@@ -70,10 +70,10 @@ class Slab {
 
  private:
   const size_t stride_;
-  Reservation node_memory_;
-  char* const nodes_;  // the first node; its prefix is before it
   const int chunk_log2_;
-  const size_t most_chunks_;
+  size_t most_chunks_ = 0;
+  char* nodes_ = nullptr;  // the first node; its prefix is before it
+  Reservation node_memory_;
   Reservation extras_;  // NodeExtra for each node; made with the first one that has any
   Reservation owners_;  // uint32_t for each chunk
 

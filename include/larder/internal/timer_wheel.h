@@ -18,19 +18,31 @@ namespace larder::internal {
 // SOSP 1987) over the nodes of a slab, linked through their headers. It has no lock and reads no
 // clock: it belongs to the lock of its stripe, and time and budget are arguments.
 //
-// Level l has 64 lists; a list of level l holds nodes whose deadline differs from the wheel's
-// current tick first in the l-th base-64 digit, which is the list's number. So entries of level 0
-// share all digits but the last with the current tick; entries past the last level's span (about 2
-// years) wait in a list of their own. When the current tick enters the range of a list of a level
-// above 0, its nodes move down. The wheel jumps from one occupied list to the next, so that a leap
-// of time costs no more than the nodes it passes.
+// A list of level l holds the nodes of 64^l ticks, its range. Ranges of a level are numbered from
+// the start of time; 64 of them make a range of the level above. Of each level there are lists for
+// those in the current range of the level above and in the one after: a ring of 128. A node is in
+// the lowest level that reaches its deadline; past the highest one's reach (2 years at least), in a
+// list of its own.
+//
+// So nodes in the range after the current one belong to a lower level. As soon as a range is the
+// next, its list takes no more nodes, and budget that is left over goes into splitting it into the
+// lists of lower levels, which are there already. There is as much time for this as the current
+// range lasts. What wasn't split by then, because there were too few calls, shares the budget
+// equally with what is due for certain, so that neither has to wait for all of the other: there is
+// no moment at which the nodes of a whole list must be moved before one can be handed out.
+//
+// Each look at a node hands it out or moves it down by a level at least: 6 looks at most from
+// Schedule to the end, of which the last hands it out. A deadline found moved starts anew, and a
+// node past the highest level's reach is looked at once more for each 2 years (2^36 ticks). A list
+// whose range is over, as after a leap of time, is handed out directly, from any level. The wheel
+// jumps over what is empty, so a leap costs no more than the nodes it passes.
 //
 // A node's deadline is read when its list comes up, not before: moving it to a later time needs no
 // call. Deadlines are rounded up to ticks of 2^20 ns (1.05 ms): nothing is due early, and nothing
 // waits longer than a tick plus the time until Advance is called with enough budget.
 class TimerWheel {
  public:
-  // Starts at time `now` (ns). Throws std::bad_alloc where memory is out.
+  // Starts at time `now` (ns). Throws std::bad_alloc where memory is out. Takes about 3 KiB.
   TimerWheel(const Slab* slab, int64_t now);
 
   // Adds a node, to be due at its deadline. O(1). Requires: it isn't in a wheel.
@@ -47,11 +59,12 @@ class TimerWheel {
   };
 
   // Moves the wheel towards `now` (ns) and takes out nodes that are due, visiting at most `budget`
-  // nodes. Work left over is taken up by the next call where this one stopped. Where time has
-  // gone back, nothing is due until it has caught up.
+  // nodes; then splits lists ahead of time. Work left over is taken up by the next call where this
+  // one stopped. Where time has gone back, nothing is due until it has caught up.
   Due Advance(int64_t now, size_t budget);
 
   // No node is due, and Advance has nothing to do, before this time (ns); kNever where it is empty.
+  // It may come before any node is due, for lists to be split.
   int64_t next_event() const { return next_event_; }
 
   // Nodes scheduled.
@@ -60,17 +73,19 @@ class TimerWheel {
   // Forgets all nodes, without touching them.
   void Clear();
 
-  // Whether every list is linked well and marked, and all nodes are in one. For tests; slow.
+  // Whether every list is linked well and marked, all nodes are in one that comes up in time for
+  // them, and the next event is no later than that. For tests; slow.
   bool Consistent() const;
 
  private:
   static constexpr int kTickLog2 = 20;  // of ns
   static constexpr int kLevels = 6;
   static constexpr int kDigitLog2 = 6;
-  static constexpr uint32_t kLists = 1u << kDigitLog2;    // per level
+  static constexpr uint32_t kHalf = 1u << kDigitLog2;     // lists of one range of the level above
+  static constexpr uint32_t kRing = 2 * kHalf;            // lists of a level
   static constexpr int kSpanLog2 = kLevels * kDigitLog2;  // of ticks
-  // Lists beyond the levels': nodes past the span, and those of them that are looked at again.
-  static constexpr uint32_t kFar = kLevels * kLists;
+  // Lists beyond the levels': nodes past their reach, and those of them that are looked at again.
+  static constexpr uint32_t kFar = kLevels * kRing;
   static constexpr uint32_t kFarDue = kFar + 1;
   static constexpr uint32_t kAllLists = kFar + 2;
 
@@ -78,31 +93,53 @@ class TimerWheel {
   static uint64_t FloorTick(int64_t nanos);
   static uint64_t CeilTick(int64_t nanos);
   static int64_t TickStart(uint64_t tick);
-  static uint32_t Digit(uint64_t tick, int level) {
-    return static_cast<uint32_t>(tick >> (level * kDigitLog2)) & (kLists - 1);
+
+  // The list of range `number` of a level.
+  static constexpr uint32_t ListOf(int level, uint64_t number) {
+    return static_cast<uint32_t>(level) * kRing + static_cast<uint32_t>(number & (kRing - 1));
+  }
+  // The current range of a level.
+  uint64_t Current(int level) const { return tick_ >> (level * kDigitLog2); }
+  bool Empty(uint32_t list) const { return heads_[list] == kNoNode; }
+  // The bits of the lists in range `parent` of the level above `level`.
+  uint64_t OccupiedIn(int level, uint64_t parent) const {
+    return occupied_[ListOf(level, parent << kDigitLog2) / kHalf];
   }
 
-  // The list for a node due at `tick`, and the tick at which that list comes up.
+  // The list for a node due at `tick`, and the tick from which on Advance works on that list.
   struct Place {
     uint32_t list;
     uint64_t comes_up;
   };
   Place PlaceFor(uint64_t tick) const;
+  // The range whose nodes are in `list`, of a level, now.
+  uint64_t NumberOf(uint32_t list) const;
+  uint64_t ComesUp(int level, uint64_t number) const;
   void Link(uint32_t list, NodeIndex node);
   void Unlink(NodeIndex node);
-  // Looks again at the nodes of `list`, whose time has come. False where the budget ran out first.
-  bool Drain(uint32_t list, int64_t now, size_t budget, Due& due);
-  // Drains what the current tick has come to, the highest level first.
-  bool DrainCurrent(int64_t now, size_t budget, Due& due);
-  // The first tick after the current one at which an occupied list comes up, <= limit + 1.
-  uint64_t NextOccupied(uint64_t limit) const;
+
+  // Moves the current tick to `target`, or before it to the last one at which all that is left
+  // behind has its list still.
+  void Step(uint64_t target);
+  // Two lists to work on in turn at the current tick, the same twice where there is one, kAllLists
+  // where there is none.
+  struct Work {
+    uint32_t list;
+    uint32_t other;
+  };
+  Work FindWork() const;
+  // Takes the first node of `list` out, or moves it to where it belongs.
+  void Visit(uint32_t list, int64_t now, Due& due);
+  // Requires: there is nothing to do at the current tick.
   void UpdateNextEvent();
+  bool ListConsistent(uint32_t list, size_t& nodes) const;
 
   const Slab& slab_;
   uint64_t tick_;
   int64_t next_event_ = kNever;
   size_t size_ = 0;
-  uint64_t occupied_[kLevels] = {};  // a bit for each list that isn't empty
+  bool others_turn_ = false;                         // which of two lists was visited last
+  uint64_t occupied_[kLevels * kRing / kHalf] = {};  // a bit for each list that isn't empty
   std::unique_ptr<NodeIndex[]> heads_;
 };
 
