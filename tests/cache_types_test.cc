@@ -162,6 +162,51 @@ concept HasGet = requires(CacheT& cache, uint64_t key) {
   cache.Get(key);
 };
 
+// Which the standard takes for trivially copyable.
+struct NumberedKey {
+  uint64_t number;
+  explicit NumberedKey(uint64_t n) : number(n) {}
+  NumberedKey(NumberedKey&&) = default;
+  NumberedKey& operator=(NumberedKey&&) = default;
+  NumberedKey(const NumberedKey&) = delete;
+  bool operator==(const NumberedKey& other) const { return number == other.number; }
+};
+struct NumberedKeyHash {
+  size_t operator()(const NumberedKey& key) const { return key.number; }
+};
+
+TEST_F(CacheTypesTest, KeysThatAreOnlyMovedBitByBitAreFound) {
+  using Keyed = Cache<NumberedKey, uint64_t, Lru, NumberedKeyHash>;
+  Keyed& cache = Make<Keyed>(10);
+  ASSERT_TRUE(cache.Put(NumberedKey(1), 2).ok());
+  EXPECT_EQ(cache.Get(NumberedKey(1)), 2u);
+  EXPECT_EQ(*cache.Pin(NumberedKey(1)), 2u);
+}
+
+// Something that becomes a std::string_view by a user's code, which may use caches.
+struct InternedName {
+  IntCache* names;
+  std::string_view text;
+  operator std::string_view() const {
+    EXPECT_EQ(names->Get(1), 1u);
+    return text;
+  }
+};
+
+TEST_F(CacheTypesTest, KeysMayUseACacheToBecomeAStringView) {
+  IntCache& names = Make<IntCache>(10);
+  ASSERT_TRUE(names.Put(1, 1).ok());
+  StringCache& cache = Make<StringCache>(10);
+  const std::string text(100, 'x');
+  ASSERT_TRUE(cache.Put(text, 7).ok());
+  const InternedName name{&names, text};
+  EXPECT_EQ(cache.Get(name), 7u);
+  EXPECT_TRUE(cache.Contains(name));
+  EXPECT_EQ(*cache.Pin(name), 7u);
+  // Once a lookup, before it: never while it reads.
+  EXPECT_EQ(names.Stats().hits, 3u);
+}
+
 TEST_F(CacheTypesTest, ValuesNeedNoCopyWhereNoneIsAsked) {
   using CacheT = Cache<uint64_t, std::unique_ptr<int>>;
   static_assert(HasGet<IntCache> && !HasGet<CacheT>);

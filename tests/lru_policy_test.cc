@@ -45,7 +45,9 @@ class PolicyStripe {
   }
 
   void Hit(NodeIndex node, ThreadRecord& thread = ThreadRecord::Current()) {
-    LruPolicy::OnHit(*slab_.At(node), thread, shared_);
+    if (LruPolicy::OnHit(*slab_.At(node), thread, shared_)) return;
+    policy_.Renew(thread);
+    EXPECT_TRUE(LruPolicy::OnHit(*slab_.At(node), thread, shared_));
   }
 
   NodeIndex Victim() { return policy_.Victim(live_); }
@@ -124,6 +126,43 @@ TEST(LruPolicyTest, HitsInARowOnOneNodeAreOne) {
   stripe.Hit(second);
   EXPECT_EQ(stripe.Evict(), first);
   EXPECT_EQ(stripe.Evict(), second);
+}
+
+// A node has 32 bits for its stamp; the clock passes that many accesses again and again.
+TEST(LruPolicyTest, StaysExactPastFourBillionAccesses) {
+  ThreadRecord& self = ThreadRecord::Current();
+  PolicyStripe stripe;
+  LruList list;
+  std::vector<NodeIndex> nodes;
+  const auto insert = [&] {
+    nodes.push_back(stripe.Insert());
+    list.Insert(nodes.back());
+  };
+  for (int i = 0; i < 1'000; ++i) insert();
+  std::mt19937_64 random(1);
+  for (int round = 0; round < 6; ++round) {
+    // As after that many hits of other nodes by this thread, elsewhere.
+    self.recency += (uint64_t{1} << 32) - 500 + random() % 1'000;
+    for (int i = 0; i < 300; ++i) {
+      const NodeIndex node = nodes[random() % nodes.size()];
+      if (!stripe.Holds(node)) continue;
+      if (random() % 2 == 0) {
+        stripe.Hit(node);
+        list.Hit(node);
+      } else {
+        const NodeIndex oldest = list.Oldest();
+        list.Remove(oldest);
+        ASSERT_EQ(stripe.Evict(), oldest) << "in round " << round;
+        std::erase(nodes, oldest);
+        insert();
+      }
+    }
+  }
+  while (list.size() > 0) {
+    const NodeIndex oldest = list.Oldest();
+    list.Remove(oldest);
+    ASSERT_EQ(stripe.Evict(), oldest);
+  }
 }
 
 // A slot that is reused for a new node isn't taken for the old one, which was queued as a victim.

@@ -65,6 +65,38 @@ TEST(PagesTest, WhatTheAddressSpaceCannotHoldIsRefused) {
   }
 }
 
+TEST(ReservationTest, GrowsWithoutMoving) {
+  Reservation reservation = Reservation::Reserve(kSmallPage, size_t{1} << 30);
+  ASSERT_NE(reservation.data(), nullptr);
+  EXPECT_GE(reservation.bytes(), kSmallPage);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(reservation.data()) % kHugePage, 0u);
+  char* const data = reservation.data();
+  for (size_t end = 1; end < 20 * kHugePage; end = end * 3 / 2 + 1) {
+    ASSERT_TRUE(reservation.Commit(end));
+    ASSERT_EQ(reservation.data(), data);
+    EXPECT_EQ(data[end - 1], 0);
+    data[end - 1] = 1;
+  }
+  EXPECT_EQ(data[0], 1);
+  EXPECT_FALSE(reservation.Commit(reservation.bytes() + 1));
+}
+
+TEST(ReservationTest, ItsTailBecomesAReservationOfItsOwn) {
+  Reservation whole = Reservation::Reserve(4 * kHugePage, 4 * kHugePage);
+  ASSERT_EQ(whole.bytes(), 4 * kHugePage);
+  Reservation tail = whole.SplitTail(1);
+  EXPECT_EQ(whole.bytes(), 3 * kHugePage);
+  EXPECT_EQ(tail.bytes(), kHugePage);
+  EXPECT_EQ(tail.data(), whole.data() + whole.bytes());
+  ASSERT_TRUE(tail.Commit(tail.bytes()) && whole.Commit(whole.bytes()));
+  whole.data()[whole.bytes() - 1] = tail.data()[0] = 1;
+  EXPECT_EQ(whole.SplitTail(whole.bytes()).data(), nullptr);
+}
+
+TEST(ReservationTest, WhatTheAddressSpaceCannotHoldIsRefused) {
+  EXPECT_EQ(Reservation::Reserve(size_t{1} << 60, size_t{1} << 60).data(), nullptr);
+}
+
 TEST(PagesTest, OwnershipMoves) {
   Pages empty;
   EXPECT_EQ(empty.data(), nullptr);
