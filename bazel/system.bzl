@@ -147,3 +147,18 @@ system_abseil = repository_rule(
     environ = ["PKG_CONFIG", "PKG_CONFIG_PATH"],
     local = True,
 )
+
+def benchmark_peers():
+    """What the benchmarks compare larder with, where it is installed."""
+    system_library(
+        name = "rocksdb",
+        libraries = {"rocksdb": "rocksdb"},
+        optional_define = "LARDER_BENCH_HAS_ROCKSDB",
+        package = "librocksdb-dev",
+    )
+    system_library(
+        name = "onetbb",
+        libraries = {"tbb": "tbb"},
+        optional_define = "LARDER_BENCH_HAS_TBB",
+        package = "libtbb-dev",
+    )

@@ -13,6 +13,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -20,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "larder/handle.h"
 #include "larder/internal/core.h"
+#include "larder/internal/core_lifecycle.h"
 #include "larder/internal/core_load.h"
 #include "larder/internal/core_read.h"
 #include "larder/internal/core_removal.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Core: the engine behind Cache, one class in several files: its state and lifecycle here, lookups
-// in core_read.h, changes in core_write.h, how entries leave in core_removal.h, loads in
-// core_load.h, walks over all entries in core_walk.h.
+// Core: the engine behind Cache, one class in several files: its state here, its beginning and end
+// in core_lifecycle.h, lookups in core_read.h, changes in core_write.h, how entries leave in
+// core_removal.h, loads in core_load.h, walks over all entries in core_walk.h.
 
 #ifndef LARDER_INTERNAL_CORE_H_
 #define LARDER_INTERNAL_CORE_H_
@@ -14,18 +14,15 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <new>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "larder/clock.h"
 #include "larder/handle.h"
 #include "larder/internal/clock_ticker.h"
@@ -64,6 +61,8 @@ class Core final : public NodeOwner {
  public:
   using Weigher = std::function<uint64_t(const K&, const V&)>;
   using RemovalListener = std::function<void(const K&, const V&, RemovalCause)>;
+
+  // --- core_lifecycle.h
 
   // The cache's end: frees all entries but those pinned. No other call may run or follow.
   void Close();
@@ -359,90 +358,6 @@ class Core final : public NodeOwner {
 
   std::unique_ptr<MaintenanceThread> maintenance_;
 };
-
-template <class K, class V, class P, class H, class E>
-Core<K, V, P, H, E>::Core(const CacheOptions& options, const Sizing& sizing, Weigher weigher,
-                          RemovalListener on_removal)
-    : clock_(options.clock),
-      ttl_(ToNanos(options.ttl)),
-      idle_ttl_(ToNanos(options.idle_ttl)),
-      ttl_jitter_(options.ttl_jitter),
-      sizing_(sizing),
-      weigher_(std::move(weigher)),
-      on_removal_(std::move(on_removal)),
-      slab_(sizeof(NodeT), sizing.chunk_log2, sizing.most_nodes, kPrefix),
-      stripe_mask_(stripe_count() - 1),
-      fronts_(new Front[stripe_count()]),
-      stripes_(std::allocator<StripeT>().allocate(stripe_count())),
-      capacity_(options.capacity) {
-  for (size_t i = 0; i < stripe_count(); ++i) {
-    std::construct_at(&stripes_[i], &fronts_[i], &slab_, static_cast<uint32_t>(i));
-  }
-}
-
-template <class K, class V, class P, class H, class E>
-Core<K, V, P, H, E>::~Core() {
-  std::destroy_n(stripes_, stripe_count());
-  std::allocator<StripeT>().deallocate(stripes_, stripe_count());
-}
-
-template <class K, class V, class P, class H, class E>
-auto Core<K, V, P, H, E>::Create(const CacheOptions& options, Weigher weigher,
-                                 RemovalListener on_removal) -> absl::StatusOr<Pointer> {
-  const Sizing sizing = Sizing::For(options, weigher != nullptr, sizeof(NodeT));
-  const auto exhausted = [&sizing](std::string_view what) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("can't make a cache of ", sizing.stripe_count(),
-                     " stripes: ", absl::string_view(what.data(), what.size())));
-  };
-  try {
-    Pointer core(new Core(options, sizing, std::move(weigher), std::move(on_removal)));
-    if (!core->slab_.ok()) return exhausted("no address space");
-    for (StripeT& stripe : core->stripes()) {
-      MutexLock lock(&stripe.mutex);
-      if (!stripe.ReplaceTable(sizing.FirstTable())) {
-        return exhausted("no memory");
-      }
-    }
-    if (options.maintenance_interval != absl::InfiniteDuration()) {
-      core->StartMaintenance(options.maintenance_interval);
-    }
-    return core;
-  } catch (const std::bad_alloc&) {
-    return exhausted("no memory");
-  } catch (const std::system_error& error) {
-    return exhausted(error.what());
-  }
-}
-
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::StartMaintenance(absl::Duration interval) {
-  maintenance_ = std::make_unique<MaintenanceThread>(interval, [this] {
-    try {
-      RunMaintenance(SIZE_MAX);
-    } catch (...) {
-      // A listener threw, and this thread has no caller to tell.
-    }
-  });
-}
-
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Close() {
-  maintenance_.reset();
-  // There are no readers any more, so nothing has to wait.
-  for (StripeT& stripe : stripes()) {
-    NodeChain all;
-    {
-      MutexLock lock(&stripe.mutex);
-      all = stripe.limbo.TakeAll();
-      const Table* table = stripe.table.load(std::memory_order_relaxed);
-      if (table == nullptr) continue;  // Create has failed
-      ForEachNode(*table, [&](NodeIndex index, NodeT&) { all.Append(slab_, index, 0); });
-    }
-    FreeNodes(stripe, all);
-  }
-  this->DropReference();
-}
 
 }  // namespace larder::internal
 

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Core's beginning and end. See core.h.
+
+#ifndef LARDER_INTERNAL_CORE_LIFECYCLE_H_
+#define LARDER_INTERNAL_CORE_LIFECYCLE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "larder/internal/core.h"
+#include "larder/internal/core_removal.h"
+#include "larder/internal/core_walk.h"
+
+namespace larder::internal {
+
+template <class K, class V, class P, class H, class E>
+Core<K, V, P, H, E>::Core(const CacheOptions& options, const Sizing& sizing, Weigher weigher,
+                          RemovalListener on_removal)
+    : clock_(options.clock),
+      ttl_(ToNanos(options.ttl)),
+      idle_ttl_(ToNanos(options.idle_ttl)),
+      ttl_jitter_(options.ttl_jitter),
+      sizing_(sizing),
+      weigher_(std::move(weigher)),
+      on_removal_(std::move(on_removal)),
+      slab_(sizeof(NodeT), sizing.chunk_log2, sizing.most_nodes, kPrefix),
+      stripe_mask_(stripe_count() - 1),
+      fronts_(new Front[stripe_count()]),
+      stripes_(std::allocator<StripeT>().allocate(stripe_count())),
+      capacity_(options.capacity) {
+  for (size_t i = 0; i < stripe_count(); ++i) {
+    std::construct_at(&stripes_[i], &fronts_[i], &slab_, static_cast<uint32_t>(i));
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+Core<K, V, P, H, E>::~Core() {
+  std::destroy_n(stripes_, stripe_count());
+  std::allocator<StripeT>().deallocate(stripes_, stripe_count());
+}
+
+template <class K, class V, class P, class H, class E>
+auto Core<K, V, P, H, E>::Create(const CacheOptions& options, Weigher weigher,
+                                 RemovalListener on_removal) -> absl::StatusOr<Pointer> {
+  const Sizing sizing = Sizing::For(options, weigher != nullptr, sizeof(NodeT));
+  const auto exhausted = [&sizing](std::string_view what) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("can't make a cache of ", sizing.stripe_count(),
+                     " stripes: ", absl::string_view(what.data(), what.size())));
+  };
+  try {
+    Pointer core(new Core(options, sizing, std::move(weigher), std::move(on_removal)));
+    if (!core->slab_.ok()) return exhausted("no address space");
+    for (StripeT& stripe : core->stripes()) {
+      MutexLock lock(&stripe.mutex);
+      if (!stripe.ReplaceTable(sizing.FirstTable())) {
+        return exhausted("no memory");
+      }
+    }
+    if (options.maintenance_interval != absl::InfiniteDuration()) {
+      core->StartMaintenance(options.maintenance_interval);
+    }
+    return core;
+  } catch (const std::bad_alloc&) {
+    return exhausted("no memory");
+  } catch (const std::system_error& error) {
+    return exhausted(error.what());
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::StartMaintenance(absl::Duration interval) {
+  maintenance_ = std::make_unique<MaintenanceThread>(interval, [this] {
+    try {
+      RunMaintenance(SIZE_MAX);
+    } catch (...) {
+      // A listener threw, and this thread has no caller to tell.
+    }
+  });
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Close() {
+  maintenance_.reset();
+  // There are no readers any more, so nothing has to wait.
+  for (StripeT& stripe : stripes()) {
+    NodeChain all;
+    {
+      MutexLock lock(&stripe.mutex);
+      all = stripe.limbo.TakeAll();
+      const Table* table = stripe.table.load(std::memory_order_relaxed);
+      if (table == nullptr) continue;  // Create has failed
+      ForEachNode(*table, [&](NodeIndex index, NodeT&) { all.Append(slab_, index, 0); });
+    }
+    FreeNodes(stripe, all);
+  }
+  this->DropReference();
+}
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_CORE_LIFECYCLE_H_
