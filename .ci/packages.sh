@@ -24,7 +24,7 @@ fi
 # Caches that the benchmarks compare larder with; without them the rest is measured.
 LARDER_PEER_PACKAGES=(librocksdb-dev libtbb-dev)
 # What the tests run beside themselves.
-LARDER_TEST_PACKAGES=(redis-server:redis-server)
+LARDER_TEST_PACKAGES=(redis-server:redis-server xz-utils:xz)
 # What the CMake and clang configurations add.
 LARDER_CMAKE_PACKAGES=(cmake:cmake ninja-build:ninja clang:clang++)
 
