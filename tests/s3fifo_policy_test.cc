@@ -20,22 +20,6 @@ void HitTimes(Stripe& stripe, NodeIndex node, int times) {
   for (int i = 0; i < times; ++i) stripe.Hit(node);
 }
 
-TEST(S3FifoPolicyTest, AnEmptyStripeHasNoVictim) {
-  Stripe stripe;
-  EXPECT_EQ(stripe.Victim(), kNoNode);
-  const NodeIndex node = stripe.Insert(1);
-  EXPECT_EQ(stripe.Victim(), node);
-  EXPECT_EQ(stripe.Victim(), node) << "a victim stays where it is";
-  stripe.Remove(node);
-  EXPECT_EQ(stripe.Victim(), kNoNode);
-}
-
-TEST(S3FifoPolicyTest, EvictsInTheOrderOfInsertionWhereNothingIsHit) {
-  Stripe stripe;
-  for (const NodeIndex node : stripe.InsertMany(1'000)) ASSERT_EQ(stripe.Evict(), node);
-  EXPECT_EQ(stripe.live(), 0u);
-}
-
 TEST(S3FifoPolicyTest, TwoHitsOnTrialTakeANodeToTheMainQueue) {
   Stripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(20);

@@ -13,22 +13,6 @@ namespace {
 
 using Stripe = test::PolicyStripe<SievePolicy>;
 
-TEST(SievePolicyTest, AnEmptyStripeHasNoVictim) {
-  Stripe stripe;
-  EXPECT_EQ(stripe.Victim(), kNoNode);
-  const NodeIndex node = stripe.Insert(1);
-  EXPECT_EQ(stripe.Victim(), node);
-  EXPECT_EQ(stripe.Victim(), node) << "a victim stays where it is";
-  stripe.Remove(node);
-  EXPECT_EQ(stripe.Victim(), kNoNode);
-}
-
-TEST(SievePolicyTest, EvictsInTheOrderOfInsertionWhereNothingIsHit) {
-  Stripe stripe;
-  for (const NodeIndex node : stripe.InsertMany(1'000)) ASSERT_EQ(stripe.Evict(), node);
-  EXPECT_EQ(stripe.live(), 0u);
-}
-
 // The paper's example: hits keep a node where it is, and the hand goes on from there.
 TEST(SievePolicyTest, TheHandPassesWhatWasHitAndGoesOnFromThere) {
   Stripe stripe;

@@ -65,14 +65,25 @@ class Epoch {
   static bool RegisterBarrier();
 };
 
+// As long as it lives, its thread isn't quick (thread_record.h): for guards that know of others,
+// and while a user's code, which may use caches, runs inside one that doesn't.
+class NotQuick {
+ public:
+  NotQuick() : quick_(std::exchange(ThreadRecord::quick_, nullptr)) {}
+  ~NotQuick() { ThreadRecord::quick_ = quick_; }
+  NotQuick(const NotQuick&) = delete;
+  NotQuick& operator=(const NotQuick&) = delete;
+
+ private:
+  ThreadRecord* const quick_;
+};
+
 // Protects what its thread reads from being freed. Nests. Must not be held while waiting: no memory
 // of any cache is freed meanwhile.
 class EpochGuard {
  public:
   explicit EpochGuard(ThreadRecord& record)
-      : record_(record),
-        outer_(record.epoch.load(std::memory_order_relaxed)),
-        quick_(std::exchange(ThreadRecord::quick_, nullptr)) {
+      : record_(record), outer_(record.epoch.load(std::memory_order_relaxed)) {
     const uint64_t now = Epoch::state_.now.load(std::memory_order_acquire);
     const uint64_t epoch = outer_ != 0 ? outer_ : now;
     record_.epoch.store(epoch, std::memory_order_release);
@@ -81,17 +92,14 @@ class EpochGuard {
     }
     std::atomic_signal_fence(std::memory_order_seq_cst);
   }
-  ~EpochGuard() {
-    record_.epoch.store(outer_, std::memory_order_release);
-    ThreadRecord::quick_ = quick_;
-  }
+  ~EpochGuard() { record_.epoch.store(outer_, std::memory_order_release); }
   EpochGuard(const EpochGuard&) = delete;
   EpochGuard& operator=(const EpochGuard&) = delete;
 
  private:
   ThreadRecord& record_;
   const uint64_t outer_;  // the epoch of the guard around this one; 0: there is none
-  ThreadRecord* const quick_;
+  const NotQuick not_quick_;
 };
 
 // The same for a thread that is quick (thread_record.h), and so inside no guard: two stores. Other
@@ -109,18 +117,6 @@ class QuickGuard {
 
  private:
   ThreadRecord& record_;
-};
-
-// While user code runs inside a QuickGuard, which may use caches: the thread isn't quick.
-class NotQuick {
- public:
-  NotQuick() : quick_(std::exchange(ThreadRecord::quick_, nullptr)) {}
-  ~NotQuick() { ThreadRecord::quick_ = quick_; }
-  NotQuick(const NotQuick&) = delete;
-  NotQuick& operator=(const NotQuick&) = delete;
-
- private:
-  ThreadRecord* const quick_;
 };
 
 }  // namespace larder::internal

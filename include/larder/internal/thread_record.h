@@ -69,7 +69,6 @@ struct alignas(128) ThreadRecord {
   struct Lease;
   static ThreadRecord& Register();
 
-  friend class EpochGuard;
   friend class NotQuick;
 
   static constinit thread_local ThreadRecord* current_;
