@@ -68,12 +68,23 @@ struct alignas(64) Bucket {
     return false;
   }
 
-  // A bit for each slot that has `node`. For the writer.
+  // A bit for each slot that has `node`. For the writer, who alone changes indices.
   uint32_t MatchNode(NodeIndex node) const {
+#if defined(__SSE2__)
+    const __m128i wanted = _mm_set1_epi32(static_cast<int>(node));
+    const auto equal = [&](int slot) {
+      return _mm_cmpeq_epi32(wanted,
+                             _mm_load_si128(reinterpret_cast<const __m128i*>(&nodes[slot])));
+    };
+    const __m128i first = _mm_packs_epi32(equal(0), equal(4));
+    const __m128i last = _mm_packs_epi32(equal(8), _mm_setzero_si128());
+    const auto found = static_cast<uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(first, last)));
+#else
     uint32_t found = 0;
     for (uint32_t slot = 0; slot < kSlots; ++slot) {
       found |= uint32_t{nodes[slot].load(std::memory_order_relaxed) == node} << slot;
     }
+#endif
     return found & Used();
   }
 
