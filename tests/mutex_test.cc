@@ -38,8 +38,8 @@ TEST(MutexTest, OneThreadAtATime) {
   EXPECT_EQ(guarded.count, uint64_t{kThreads} * static_cast<uint64_t>(each));
 }
 
-// Held for so long that others stop spinning and sleep; each has to be woken.
-TEST(MutexTest, ThreadsThatSleepAreWoken) {
+// Held for so long that others stop spinning, and some of them sleep.
+TEST(MutexTest, WaitingLongEndsToo) {
   constexpr int kThreads = 8;
   Guarded guarded;
   for (int round = 0; round < Rounds(100); ++round) {

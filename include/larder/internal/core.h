@@ -131,6 +131,14 @@ class Core final : public NodeOwner {
       (std::is_arithmetic_v<K> || std::is_same_v<K, std::string> ||
        std::is_same_v<K, std::string_view>)&&std::is_same_v<Hash, DefaultHash<K>> &&
       std::is_same_v<Eq, DefaultEq<K>>;
+  // Entries that need no destructor aren't looked at when they are reclaimed, but when their slot
+  // is used again. AddressSanitizer wants to be told of each node's end.
+#if defined(ABSL_HAVE_ADDRESS_SANITIZER)
+  static constexpr bool kNothingToDestroy = false;
+#else
+  static constexpr bool kNothingToDestroy =
+      std::is_trivially_destructible_v<K> && std::is_trivially_destructible_v<V>;
+#endif
   struct Nothing {};
   template <bool kRuns>
   using UserCode = std::conditional_t<kRuns, NotQuick, Nothing>;
@@ -217,16 +225,22 @@ class Core final : public NodeOwner {
 
   // --- core_write.h
   Lifetime LifetimeOf(const PutOptions& options, ThreadRecord& thread) const;
-  absl::StatusOr<uint64_t> WeightFor(const K& key, const V& value, std::optional<uint64_t> given,
-                                     ThreadRecord& thread);
+  uint64_t WeightFor(const K& key, const V& value, std::optional<uint64_t> given) const;
+  // The error for an entry that weighs more than the cache may; counts it.
+  absl::Status TooHeavy(uint64_t weight, ThreadRecord& thread);
   absl::Status OutOfMemory() const;
-  // Stores an entry where may_store(what is there now, or kNoNode) says so. Returns whether it did;
-  // if not, or on error, key and value are as they were. Pins the entry in `stored` where that is
-  // given.
-  template <class Condition>
-  absl::StatusOr<bool> Store(K&& key, V&& value, const NewEntry& entry, Condition&& may_store,
-                             Handle<K, V>* stored = nullptr);
+  // kNeedsOthersRoom is no result of Store.
   enum class StoreResult { kStored, kDeclined, kNeedsOthersRoom, kOutOfMemory };
+  // Stores an entry where may_store(what is there now, or kNoNode) says so; if it doesn't store it,
+  // key and value are as they were. Pins the entry in `stored` where that is given. Throws what a
+  // listener threw.
+  template <class Condition>
+  StoreResult Store(K&& key, V&& value, const NewEntry& entry, Condition&& may_store,
+                    ThreadRecord& thread, Handle<K, V>* stored = nullptr);
+  // What few stores have left to do when the lock is released. Adds to `thrown` what was thrown
+  // first.
+  void FinishStore(StripeT& stripe, Removals& removals, uint64_t weight, StoreResult result,
+                   bool replaced_table, std::exception_ptr& thrown);
   template <class Condition>
   StoreResult StoreLocked(StripeT& stripe, K&& key, V&& value, const NewEntry& entry,
                           Condition&& may_store, bool others_made_room, Removals& removals,
@@ -239,13 +253,16 @@ class Core final : public NodeOwner {
   Table::Position Locate(StripeT& stripe, const Q& key, HashBits hash)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // Starts to fetch what a change of the key will read and write.
-  void Prefetch(HashBits hash, ThreadRecord& thread);
-  // The same for the eviction that this change will probably need, and for the next change's node
-  // and victim: their own lines now, so that what they lead to is known when it comes to that.
-  void PrefetchEviction(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  void Prefetch(HashBits hash);
+  // The same for what evicting `victim` will write, if it comes to that.
+  void PrefetchEviction(StripeT& stripe, NodeIndex victim)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // The same for the next change of this stripe, a while before it: the slot that it will use, the
+  // next eviction, and the victim after that, so that what it leads to is known by then.
   void PrefetchNext(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   bool PrepareStripe(StripeT& stripe, const Lifetime& lifetime)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  NodeIndex TakeSlot(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   NodeIndex NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // Makes room for the entry and tells the policy of it, whose old node has been detached, if it

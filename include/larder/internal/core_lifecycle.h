@@ -94,6 +94,14 @@ void Core<K, V, P, H, E>::Close() {
     NodeChain all;
     {
       MutexLock lock(&stripe.mutex);
+      if constexpr (kNothingToDestroy) {
+        // Pinned slots go on without the cache; among those that are free, too, some are pinned.
+        stripe.slots.ForEachSlot([this](NodeIndex, NodeHeader& node) {
+          const uint32_t state = node.state.load(std::memory_order_relaxed);
+          if ((state & NodeHeader::kOrphaned) == 0) this->MayFree(node);
+        });
+        continue;
+      }
       all = stripe.limbo.TakeAll();
       const Table* table = stripe.table.load(std::memory_order_relaxed);
       if (table == nullptr) continue;  // Create has failed

@@ -168,19 +168,26 @@ absl::Status Core<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&& loaded
                        .idle_ttl = loaded.idle_ttl.has_value() ? loaded.idle_ttl : options.idle_ttl,
                        .weight = loaded.weight.has_value() ? loaded.weight : options.weight};
   if (absl::Status status = put.Validate(); !status.ok()) return status;
-  const absl::StatusOr<uint64_t> weight = WeightFor(flight.key, loaded.value, put.weight, thread);
+  const uint64_t weight = WeightFor(flight.key, loaded.value, put.weight);
   // Too heavy to keep is no reason not to answer.
-  if (!weight.ok()) return KeepUnstored(flight, std::move(loaded.value));
+  if (weight > capacity()) {
+    counters_.Add(thread, Counter::kRejectedPuts);
+    return KeepUnstored(flight, std::move(loaded.value));
+  }
   const NewEntry entry{.hash = flight.hash,
-                       .weight = *weight,
+                       .weight = weight,
                        .lifetime = LifetimeOf(put, thread),
                        .outdates_flight = false};
   // Runs under the stripe's lock, which guards `outdated`.
   const auto current = [&flight](NodeIndex) { return !flight.outdated; };
-  const absl::StatusOr<bool> stored =
-      Store(K(flight.key), std::move(loaded.value), entry, current, &flight.value);
-  if (!stored.ok()) return stored.status();
-  return *stored ? absl::OkStatus() : KeepUnstored(flight, std::move(loaded.value));
+  switch (Store(K(flight.key), std::move(loaded.value), entry, current, thread, &flight.value)) {
+    case StoreResult::kStored:
+      return absl::OkStatus();
+    case StoreResult::kOutOfMemory:
+      return OutOfMemory();
+    default:
+      return KeepUnstored(flight, std::move(loaded.value));
+  }
 }
 
 template <class K, class V, class P, class H, class E>

@@ -37,7 +37,10 @@ class Core<K, V, P, H, E>::Removals {
   // throws on top of that can't be reported.
   ~Removals() { Finish(); }
 
-  void Add(NodeIndex index, uint64_t weight) {
+  ThreadRecord& thread() const { return thread_; }
+
+  void Add(NodeIndex index, uint64_t weight, RemovalCause cause) {
+    core_.counters_.AddRemoval(thread_, cause);
     chain_.Append(core_.slab_, index, weight);
     uncounted_ += weight;
   }
@@ -50,24 +53,22 @@ class Core<K, V, P, H, E>::Removals {
 
   // Where nobody listens, spares Finish the lock: to be called last, under it.
   void Park(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
-    if (core_.on_removal_ || chain_.empty()) return;
-    Count();
+    if (chain_.empty() || core_.on_removal_) return;
     PutIntoLimbo(stripe);
   }
 
+  // Whether there is nothing for Finish to do.
+  bool done() const { return uncounted_ == 0 && chain_.empty() && free_.empty() && !crowded_; }
+
   // Without the lock: tells the listener of all, and reclaims. Returns what the listener threw
   // first, if it did: the operation goes on to its end, and throws it then.
-  std::exception_ptr Finish() noexcept {
-    const bool done = uncounted_ == 0 && chain_.empty() && free_.empty() && !crowded_;
-    return done ? nullptr : FinishAll();
-  }
+  std::exception_ptr Finish() noexcept { return done() ? nullptr : FinishAll(); }
 
  private:
   ABSL_ATTRIBUTE_NOINLINE std::exception_ptr FinishAll() noexcept {
     if (uncounted_ != 0) CountWeight(0);
     std::exception_ptr thrown;
     if (!chain_.empty()) {
-      Count();
       if (core_.on_removal_) thrown = Announce();
       MutexLock lock(&stripe_.mutex);
       PutIntoLimbo(stripe_);
@@ -77,36 +78,34 @@ class Core<K, V, P, H, E>::Removals {
     return thrown;
   }
 
-  template <class F>
-  void ForEach(F&& f) {
-    for (NodeIndex index = chain_.first; index != kNoNode;) {
-      NodeT* node = core_.NodeAt(index);
-      index = node->timer_next;
-      f(*node);
-    }
-  }
-
-  void Count() {
-    ForEach([this](const NodeT& node) { core_.counters_.AddRemoval(thread_, node.Cause()); });
-  }
-
   std::exception_ptr Announce() {
     FirstException thrown;
-    ForEach([&](const NodeT& node) {
+    for (NodeIndex index = chain_.first; index != kNoNode;) {
+      const NodeT& node = *core_.NodeAt(index);
+      index = node.timer_next;
       try {
         core_.on_removal_(node.key, node.value, node.Cause());
       } catch (...) {
         thrown.Keep(std::current_exception());
       }
-    });
+    }
     return thrown.Take();
   }
 
   void PutIntoLimbo(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
     stripe.limbo.Add(std::exchange(chain_, NodeChain()));
-    if (!core_.LimboIsFull(stripe)) return;
+    if (core_.LimboIsFull(stripe)) [[unlikely]]
+      SealLimbo(stripe);
+  }
+
+  ABSL_ATTRIBUTE_NOINLINE void SealLimbo(StripeT& stripe)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
     stripe.limbo.Seal(Epoch::Advance());
     free_ = stripe.limbo.TakeFree(Epoch::FreeBefore());
+    if constexpr (kNothingToDestroy) {
+      if (!free_.empty()) stripe.slots.Free(free_.first, free_.last);
+      free_ = NodeChain();
+    }
     crowded_ = stripe.limbo.crowded() || stripe.HasRetiredTables();
   }
 
@@ -142,7 +141,7 @@ RemovalCause Core<K, V, P, H, E>::Detach(StripeT& stripe, NodeIndex index, Remov
   node->SetRemoved(cause);
   const uint64_t weight = WeightOf(*node, index);
   stripe.UncountEntry(weight);
-  removals.Add(index, weight);
+  removals.Add(index, weight, cause);
   return cause;
 }
 
@@ -191,11 +190,14 @@ size_t Core<K, V, P, H, E>::MakeRoom(StripeT& stripe, uint64_t weight, size_t mo
   if (Fits(weight, removals)) return 0;
   // What is due goes before what is alive.
   const size_t expired = RemoveExpired(stripe, kRemovalsPerLock, removals).count;
+  if (expired != 0 && Fits(weight, removals)) return expired;
   size_t evicted = 0;
-  for (; evicted < most && !Fits(weight, removals); ++evicted) {
+  while (evicted < most) {
     const NodeIndex victim = stripe.policy.Victim(stripe.size.load(std::memory_order_relaxed));
     if (victim == kNoNode) break;
     Remove(stripe, victim, RemovalCause::kEvicted, removals);
+    ++evicted;
+    if (Fits(weight, removals)) break;
   }
   return expired + evicted;
 }
@@ -295,6 +297,11 @@ size_t Core<K, V, P, H, E>::TakeFree(StripeT& stripe) {
 template <class K, class V, class P, class H, class E>
 size_t Core<K, V, P, H, E>::FreeNodes(StripeT& stripe, const NodeChain& chain) {
   if (chain.empty()) return 0;
+  if constexpr (kNothingToDestroy) {
+    MutexLock lock(&stripe.mutex);
+    stripe.slots.Free(chain.first, chain.last);
+    return chain.count;
+  }
   NodeChain freed;
   for (NodeIndex index = chain.first; index != kNoNode;) {
     NodeT* node = NodeAt(index);

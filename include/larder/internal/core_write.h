@@ -42,11 +42,13 @@ auto Core<K, V, P, H, E>::LifetimeOf(const PutOptions& options, ThreadRecord& th
 }
 
 template <class K, class V, class P, class H, class E>
-absl::StatusOr<uint64_t> Core<K, V, P, H, E>::WeightFor(const K& key, const V& value,
-                                                        std::optional<uint64_t> given,
-                                                        ThreadRecord& thread) {
-  const uint64_t weight = given.has_value() ? *given : weigher_ ? weigher_(key, value) : 1;
-  if (weight <= capacity()) return weight;
+uint64_t Core<K, V, P, H, E>::WeightFor(const K& key, const V& value,
+                                        std::optional<uint64_t> given) const {
+  return given.has_value() ? *given : weigher_ ? weigher_(key, value) : 1;
+}
+
+template <class K, class V, class P, class H, class E>
+absl::Status Core<K, V, P, H, E>::TooHeavy(uint64_t weight, ThreadRecord& thread) {
   counters_.Add(thread, Counter::kRejectedPuts);
   return absl::ResourceExhaustedError(absl::StrCat(
       "the entry's weight ", weight, " is more than the cache's capacity ", capacity()));
@@ -63,17 +65,29 @@ absl::Status Core<K, V, P, H, E>::OutOfMemory() const {
 // Most of what a change waits for is memory, and other processors' caches: both come faster all at
 // once than one after the other.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Prefetch(HashBits hash, ThreadRecord& thread) {
+void Core<K, V, P, H, E>::Prefetch(HashBits hash) {
   const char* stripe = reinterpret_cast<const char*>(&StripeOf(hash));
   for (size_t at = 0; at < sizeof(StripeT); at += 64) __builtin_prefetch(stripe + at, 1);
-  EpochGuard guard(thread);
+  ThreadRecord* const quick = ThreadRecord::IfQuick();
+  if (quick == nullptr) return;
+  QuickGuard guard(*quick);
   FrontOf(hash).table.load(std::memory_order_acquire)->Prefetch(hash.Home());
 }
 
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::PrefetchEviction(StripeT& stripe) {
-  const NodeIndex victim = stripe.policy.NextVictim();
-  if (victim == kNoNode) return;
+void Core<K, V, P, H, E>::PrefetchNext(StripeT& stripe) {
+  const auto [first, second] = stripe.policy.Next();
+  PrefetchEviction(stripe, first);
+  for (const NodeIndex index : {second, stripe.slots.Next()}) {
+    if (index == kNoNode) continue;
+    __builtin_prefetch(slab_.At(index), 1);
+    __builtin_prefetch(NodeAt(index) + 1, 1);
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::PrefetchEviction(StripeT& stripe, NodeIndex victim) {
+  if (victim == kNoNode || weight() < capacity()) return;
   const NodeT& node = *NodeAt(victim);
   // It may have left the cache since it was queued; its key with it.
   if (!node.InCache()) return;
@@ -81,15 +95,6 @@ void Core<K, V, P, H, E>::PrefetchEviction(StripeT& stripe) {
   stripe.policy.Prefetch(FingerprintOf(node));
   if (node.HasTimer() && node.timer_next != kNoNode)
     __builtin_prefetch(slab_.At(node.timer_next), 1);
-}
-
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::PrefetchNext(StripeT& stripe) {
-  for (const NodeIndex index : {stripe.policy.NextVictim(), stripe.slots.Next()}) {
-    if (index == kNoNode) continue;
-    __builtin_prefetch(slab_.At(index), 1);
-    __builtin_prefetch(NodeAt(index) + 1, 1);
-  }
 }
 
 template <class K, class V, class P, class H, class E>
@@ -117,8 +122,18 @@ bool Core<K, V, P, H, E>::PrepareStripe(StripeT& stripe, const Lifetime& lifetim
 }
 
 template <class K, class V, class P, class H, class E>
+NodeIndex Core<K, V, P, H, E>::TakeSlot(StripeT& stripe) {
+  for (;;) {
+    const NodeIndex index = stripe.slots.Allocate();
+    if (!kNothingToDestroy || index == kNoNode) return index;
+    // The slot was given back unseen. One that is pinned comes back with the last pin.
+    if (this->MayFree(*slab_.At(index))) return index;
+  }
+}
+
+template <class K, class V, class P, class H, class E>
 NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry) {
-  const NodeIndex index = stripe.slots.Allocate();
+  const NodeIndex index = TakeSlot(stripe);
   if (index == kNoNode) return kNoNode;
   NodeT* node = NodeAt(index);
   const bool idle = entry.lifetime.idle_ttl != kNever;
@@ -152,7 +167,7 @@ NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, V&& value, cons
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Admit(StripeT& stripe, NodeIndex old_node, NodeIndex index,
                                 const NewEntry& entry, Removals& removals) {
-  ThreadRecord& thread = ThreadRecord::Current();
+  ThreadRecord& thread = removals.thread();
   const bool takes_place = old_node != kNoNode && Fits(entry.weight, removals);
   if (takes_place) {
     stripe.policy.OnReplace(old_node, index, thread);
@@ -212,7 +227,7 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const
                                       Condition&& may_store, bool others_made_room,
                                       Removals& removals, Handle<K, V>* stored) -> StoreResult {
   stripe.policy.Prefetch(Fingerprint(entry.hash));
-  if (!Fits(entry.weight, removals)) PrefetchEviction(stripe);
+  PrefetchEviction(stripe, stripe.policy.Next().first);
   RemoveExpired(stripe, kExpiryPerWrite, removals);
   const bool prepared = PrepareStripe(stripe, entry.lifetime);
   const Table::Position old = Locate(stripe, key, entry.hash);
@@ -247,11 +262,10 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const
 
 template <class K, class V, class P, class H, class E>
 template <class Condition>
-absl::StatusOr<bool> Core<K, V, P, H, E>::Store(K&& key, V&& value, const NewEntry& entry,
-                                                Condition&& may_store, Handle<K, V>* stored) {
+auto Core<K, V, P, H, E>::Store(K&& key, V&& value, const NewEntry& entry, Condition&& may_store,
+                                ThreadRecord& thread, Handle<K, V>* stored) -> StoreResult {
   StripeT& stripe = StripeOf(entry.hash);
-  ThreadRecord& thread = EnterCall();
-  FirstException thrown;
+  std::exception_ptr thrown;
   for (bool others_made_room = false;; others_made_room = true) {
     Removals removals(*this, stripe, thread);
     StoreResult result;
@@ -264,22 +278,36 @@ absl::StatusOr<bool> Core<K, V, P, H, E>::Store(K&& key, V&& value, const NewEnt
       removals.Park(stripe);
       replaced_table = stripe.replacements != replacements;
     }
-    if (result == StoreResult::kStored) {
-      counters_.Add(thread, Counter::kPuts);
-      if (weight() > capacity()) thrown.Keep(ShrinkTo(capacity(), &stripe));
+    if (result == StoreResult::kStored) counters_.Add(thread, Counter::kPuts);
+    const bool done = removals.done() && !replaced_table && weight() <= capacity();
+    if (!done || result == StoreResult::kNeedsOthersRoom) [[unlikely]] {
+      FinishStore(stripe, removals, entry.weight, result, replaced_table, thrown);
     }
-    thrown.Keep(removals.Finish());
-    if (replaced_table) Reclaim(stripe);
-    if (result == StoreResult::kNeedsOthersRoom) {
-      const uint64_t own = stripe.weight.load(std::memory_order_relaxed);
-      const uint64_t missing = entry.weight - std::min(own, entry.weight);
-      thrown.Keep(ShrinkTo(capacity() - std::min(missing, capacity()), &stripe));
-      continue;
-    }
-    Rethrow(thrown.Take());
-    if (result == StoreResult::kOutOfMemory) return OutOfMemory();
-    return result == StoreResult::kStored;
+    if (result == StoreResult::kNeedsOthersRoom) continue;
+    if (thrown != nullptr) [[unlikely]]
+      std::rethrow_exception(thrown);
+    return result;
   }
+}
+
+template <class K, class V, class P, class H, class E>
+ABSL_ATTRIBUTE_NOINLINE void Core<K, V, P, H, E>::FinishStore(StripeT& stripe, Removals& removals,
+                                                              uint64_t weight, StoreResult result,
+                                                              bool replaced_table,
+                                                              std::exception_ptr& thrown) {
+  FirstException first;
+  first.Keep(thrown);
+  if (result == StoreResult::kStored && this->weight() > capacity()) {
+    first.Keep(ShrinkTo(capacity(), &stripe));
+  }
+  first.Keep(removals.Finish());
+  if (replaced_table) Reclaim(stripe);
+  if (result == StoreResult::kNeedsOthersRoom) {
+    const uint64_t own = stripe.weight.load(std::memory_order_relaxed);
+    const uint64_t missing = weight - std::min(own, weight);
+    first.Keep(ShrinkTo(capacity() - std::min(missing, capacity()), &stripe));
+  }
+  thrown = first.Take();
 }
 
 template <class K, class V, class P, class H, class E>
@@ -287,23 +315,27 @@ absl::Status Core<K, V, P, H, E>::Put(K&& key, V&& value, const PutOptions& opti
   if (absl::Status status = options.Validate(); !status.ok()) return status;
   ThreadRecord& thread = EnterCall();
   const HashBits hash(hash_(key));
-  Prefetch(hash, thread);
-  const absl::StatusOr<uint64_t> weight = WeightFor(key, value, options.weight, thread);
-  if (!weight.ok()) return weight.status();
-  const NewEntry entry{hash, *weight, LifetimeOf(options, thread)};
-  return Store(std::move(key), std::move(value), entry, [](NodeIndex) { return true; }).status();
+  Prefetch(hash);
+  const uint64_t weight = WeightFor(key, value, options.weight);
+  if (weight > capacity()) return TooHeavy(weight, thread);
+  const NewEntry entry{hash, weight, LifetimeOf(options, thread)};
+  const StoreResult result = Store(
+      std::move(key), std::move(value), entry, [](NodeIndex) { return true; }, thread);
+  return result == StoreResult::kStored ? absl::OkStatus() : OutOfMemory();
 }
 
 template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::PutIfAbsent(K&& key, V&& value, const PutOptions& options) {
   if (!options.Validate().ok()) return false;
   ThreadRecord& thread = EnterCall();
-  const absl::StatusOr<uint64_t> weight = WeightFor(key, value, options.weight, thread);
-  if (!weight.ok()) return false;
-  const NewEntry entry{HashBits(hash_(key)), *weight, LifetimeOf(options, thread)};
+  const uint64_t weight = WeightFor(key, value, options.weight);
+  if (weight > capacity()) {
+    counters_.Add(thread, Counter::kRejectedPuts);
+    return false;
+  }
+  const NewEntry entry{HashBits(hash_(key)), weight, LifetimeOf(options, thread)};
   const auto absent = [this](NodeIndex old) { return old == kNoNode || Expired(*slab_.At(old)); };
-  const absl::StatusOr<bool> stored = Store(std::move(key), std::move(value), entry, absent);
-  return stored.ok() && *stored;
+  return Store(std::move(key), std::move(value), entry, absent, thread) == StoreResult::kStored;
 }
 
 template <class K, class V, class P, class H, class E>
@@ -323,16 +355,16 @@ absl::Status Core<K, V, P, H, E>::Compute(K&& key, F&& f, const PutOptions& opti
       if (EraseWhere(key, hash, unchanged)) return absl::OkStatus();
       continue;
     }
-    const absl::StatusOr<uint64_t> weight = WeightFor(key, *result, options.weight, thread);
-    if (!weight.ok()) return weight.status();
+    const uint64_t weight = WeightFor(key, *result, options.weight);
+    if (weight > capacity()) return TooHeavy(weight, thread);
     const NewEntry entry{.hash = hash,
-                         .weight = *weight,
+                         .weight = weight,
                          .lifetime = LifetimeOf(options, thread),
                          .needs_live_old = static_cast<bool>(old)};
     // A copy of the key: it is needed again where another writer got in between.
-    const absl::StatusOr<bool> stored = Store(K(key), std::move(*result), entry, unchanged);
-    if (!stored.ok()) return stored.status();
-    if (*stored) return absl::OkStatus();
+    const StoreResult stored = Store(K(key), std::move(*result), entry, unchanged, thread);
+    if (stored == StoreResult::kOutOfMemory) return OutOfMemory();
+    if (stored == StoreResult::kStored) return absl::OkStatus();
   }
 }
 

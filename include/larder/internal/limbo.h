@@ -18,26 +18,30 @@ namespace larder::internal {
 struct NodeChain {
   NodeIndex first = kNoNode;
   NodeIndex last = kNoNode;
-  size_t count = 0;
+  uint32_t count = 0;
   uint64_t weight = 0;
 
   bool empty() const { return first == kNoNode; }
 
   void Append(const Slab& slab, NodeIndex node, uint64_t node_weight) {
     slab.At(node)->timer_next = kNoNode;
-    Append(slab, NodeChain{node, node, 1, node_weight});
+    Link(slab, node);
+    last = node;
+    ++count;
+    weight += node_weight;
   }
 
   void Append(const Slab& slab, const NodeChain& other) {
     if (other.empty()) return;
-    if (empty()) {
-      first = other.first;
-    } else {
-      slab.At(last)->timer_next = other.first;
-    }
+    Link(slab, other.first);
     last = other.last;
     count += other.count;
     weight += other.weight;
+  }
+
+ private:
+  void Link(const Slab& slab, NodeIndex node) {
+    (empty() ? first : slab.At(last)->timer_next) = node;
   }
 };
 

@@ -90,7 +90,10 @@ class LruPolicy {
   // The node to evict next, which stays where it is; kNoNode where there is none. `live`: nodes in
   // the stripe.
   NodeIndex Victim(size_t live);
-  NodeIndex NextVictim() const { return queue_.empty() ? kNoNode : queue_.back().node; }
+  NextVictims Next() const {
+    const size_t left = queue_.size();
+    return {left < 1 ? kNoNode : queue_[left - 1].node, left < 2 ? kNoNode : queue_[left - 2].node};
+  }
   void Prefetch(uint64_t /*fingerprint*/) const {}
 
  private:

@@ -33,6 +33,12 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 // The deadline of an entry that was found expired: nothing can move it any more.
 inline constexpr int64_t kOver = std::numeric_limits<int64_t>::min();
 
+// Guesses at which nodes will be evicted next, and after that; kNoNode: no idea.
+struct NextVictims {
+  NodeIndex first = kNoNode;
+  NodeIndex second = kNoNode;
+};
+
 // What lies before a node's header in a slab whose nodes have it. Fields that not all nodes need:
 // those whose key's hash is quicker made than kept, under a policy without lists, do without.
 struct NodePrefix {

@@ -61,7 +61,11 @@ class S3FifoPolicy {
   // queue once, and to its front again once for each hit counted. At most kMostMoved move at once:
   // the next node then has to go, however often it was hit.
   NodeIndex Victim(size_t live);
-  NodeIndex NextVictim() const { return small_.empty() ? main_.back() : small_.back(); }
+  NextVictims Next() const {
+    const IndexList& queue = small_.empty() ? main_ : small_;
+    const NodeIndex next = queue.back();
+    return {next, next == kNoNode ? kNoNode : queue.Before(next)};
+  }
   void Prefetch(uint64_t fingerprint) const { ghosts_.Prefetch(fingerprint); }
 
  private:

@@ -58,7 +58,10 @@ class SievePolicy {
   // each node passed was hit or replaced since the hand last passed it. At most kMostPassed at
   // once: the next node then has to go, hit or not.
   NodeIndex Victim(size_t live);
-  NodeIndex NextVictim() const { return hand_ != kNoNode ? hand_ : queue_.back(); }
+  NextVictims Next() const {
+    const NodeIndex next = hand_ != kNoNode ? hand_ : queue_.back();
+    return {next, next == kNoNode ? kNoNode : queue_.Before(next)};
+  }
   void Prefetch(uint64_t /*fingerprint*/) const {}
 
  private:

@@ -227,7 +227,7 @@ class Table {
 
   const uint32_t buckets_;
   const size_t capacity_;
-  size_t size_ = 0;
+  alignas(64) size_t size_ = 0;
   Pages pages_;
 };
 
