@@ -25,6 +25,9 @@ namespace {
 constexpr size_t kSmallPage = 4096;
 constexpr size_t kHugePage = size_t{2} << 20;
 
+// As much is taken in small pages around the expected end of a reservation's use.
+constexpr size_t kEndPages = 2 * kHugePage;
+
 size_t RoundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 void* Map(size_t bytes) {
@@ -91,6 +94,13 @@ Reservation Reservation::SplitTail(size_t bytes) {
   return tail;
 }
 
+void Reservation::ExpectEnd(size_t bytes) { end_ = bytes / kHugePage * kHugePage; }
+
+void Reservation::Advise(size_t begin, size_t end, int advice) {
+  begin = std::max(begin, committed_);
+  if (begin < end) madvise(data_ + begin, end - begin, advice);
+}
+
 bool Reservation::Commit(size_t bytes) {
   if (bytes <= committed_) return true;
   if (bytes > bytes_) return false;
@@ -102,10 +112,9 @@ bool Reservation::Commit(size_t bytes) {
   if (end > kHugePage) end = RoundUp(end, kHugePage);
   end = std::min(end, bytes_);
   if (mprotect(data_ + committed_, end - committed_, PROT_READ | PROT_WRITE) != 0) return false;
-  if (end > kHugePage) {
-    const size_t huge = std::max(committed_, kHugePage);
-    madvise(data_ + huge, end - huge, MADV_HUGEPAGE);
-  }
+  Advise(kHugePage, std::min(end, end_), MADV_HUGEPAGE);
+  Advise(end_, std::min(end, end_ + kEndPages), MADV_NOHUGEPAGE);
+  Advise(std::max(kHugePage, end_ + kEndPages), end, MADV_HUGEPAGE);
 #if LARDER_LEAK_ROOTS
   if (committed_ > 0) __lsan_unregister_root_region(data_, committed_);
   __lsan_register_root_region(data_, end);

@@ -58,8 +58,10 @@ Sizing Sizing::For(const CacheOptions& options, bool weighed, size_t node_size) 
   const uint64_t fewest = std::min(kFewestNodes, kFewestNodesBytes / node_size);
   sizing.most_nodes = std::min(std::max(wanted, fewest), kMostNodes);
 
+  sizing.full_nodes = 0;
   sizing.stripe_entries = 0;
   if (!weighed) {
+    sizing.full_nodes = std::min(options.capacity, kMostNodes);
     // Keys spread over stripes like balls over boxes: four standard deviations is plenty.
     const auto mean = static_cast<double>(std::max<uint64_t>(share, 1));
     const double spread = sizing.stripes_log2 == 0 ? 0 : 4 * std::sqrt(mean);

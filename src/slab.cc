@@ -18,7 +18,7 @@ constexpr size_t kMostBytes = size_t{4} << 40;
 
 }  // namespace
 
-Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes, size_t prefix)
+Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes, size_t prefix, size_t likely_nodes)
     : stride_(prefix + node_size), chunk_log2_(chunk_log2) {
   // Nodes, extras and owners share what there is of address space.
   const size_t chunk_bytes = ((stride_ + sizeof(NodeExtra)) << chunk_log2) + sizeof(uint32_t);
@@ -33,6 +33,7 @@ Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes, size_t prefix)
                                   (node_memory_.bytes() - kRounding) / chunk_bytes);
   owners_ = node_memory_.SplitTail(most_chunks_ * sizeof(uint32_t));
   extras_ = node_memory_.SplitTail((most_chunks_ * sizeof(NodeExtra)) << chunk_log2);
+  if (likely_nodes != 0) node_memory_.ExpectEnd(std::min(likely_nodes, most_nodes) * stride_);
   nodes_ = node_memory_.data() + prefix;
 }
 

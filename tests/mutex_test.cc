@@ -90,7 +90,7 @@ TEST(MutexTest, TryLockTakesAFreeLockOnly) {
   EXPECT_TRUE(IsFree(mutex));
 }
 
-TEST(MutexTest, IsFourBytes) { EXPECT_EQ(sizeof(Mutex), 4u); }
+TEST(MutexTest, IsOneByte) { EXPECT_EQ(sizeof(Mutex), 1u); }
 
 TEST(CondVarTest, AWaitEndsWithATimeoutWhereNobodyNotifies) {
   Mutex mutex;

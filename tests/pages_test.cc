@@ -81,6 +81,26 @@ TEST(ReservationTest, GrowsWithoutMoving) {
   EXPECT_FALSE(reservation.Commit(reservation.bytes() + 1));
 }
 
+// Pages of `reservation` that memory was taken for.
+size_t ResidentPages(const Reservation& reservation) {
+  std::vector<unsigned char> resident(reservation.bytes() / kSmallPage);
+  EXPECT_EQ(mincore(reservation.data(), reservation.bytes(), resident.data()), 0);
+  return static_cast<size_t>(
+      std::count_if(resident.begin(), resident.end(), [](unsigned char page) { return page & 1; }));
+}
+
+TEST(ReservationTest, NoHugePageIsTakenForAFewBytesWhereTheEndIsExpected) {
+  Reservation reservation = Reservation::Reserve(16 * kHugePage, 16 * kHugePage);
+  ASSERT_NE(reservation.data(), nullptr);
+  reservation.ExpectEnd(8 * kHugePage + 1);
+  ASSERT_TRUE(reservation.Commit(16 * kHugePage));
+  for (const size_t at : {8 * kHugePage, 9 * kHugePage}) {
+    const size_t before = ResidentPages(reservation);
+    reservation.data()[at] = 1;
+    EXPECT_EQ(ResidentPages(reservation), before + 1) << "at " << at;
+  }
+}
+
 TEST(ReservationTest, ItsTailBecomesAReservationOfItsOwn) {
   Reservation whole = Reservation::Reserve(4 * kHugePage, 4 * kHugePage);
   ASSERT_EQ(whole.bytes(), 4 * kHugePage);

@@ -257,6 +257,8 @@ class Core final : public NodeOwner {
   // The same for what evicting `victim` will write, if it comes to that.
   void PrefetchEviction(StripeT& stripe, NodeIndex victim)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // The same for what taking `node` out of its lists will write.
+  void PrefetchNeighbours(const NodeHeader& node);
   // The same for the next change of this stripe, a while before it: the slot that it will use, the
   // next eviction, and the victim after that, so that what it leads to is known by then.
   void PrefetchNext(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);

@@ -30,7 +30,7 @@ Core<K, V, P, H, E>::Core(const CacheOptions& options, const Sizing& sizing, Wei
       sizing_(sizing),
       weigher_(std::move(weigher)),
       on_removal_(std::move(on_removal)),
-      slab_(sizeof(NodeT), sizing.chunk_log2, sizing.most_nodes, kPrefix),
+      slab_(sizeof(NodeT), sizing.chunk_log2, sizing.most_nodes, kPrefix, sizing.full_nodes),
       stripe_mask_(stripe_count() - 1),
       fronts_(new Front[stripe_count()]),
       stripes_(std::allocator<StripeT>().allocate(stripe_count())),

@@ -48,14 +48,15 @@ uint64_t Core<K, V, P, H, E>::WeightFor(const K& key, const V& value,
 }
 
 template <class K, class V, class P, class H, class E>
-absl::Status Core<K, V, P, H, E>::TooHeavy(uint64_t weight, ThreadRecord& thread) {
+ABSL_ATTRIBUTE_NOINLINE absl::Status Core<K, V, P, H, E>::TooHeavy(uint64_t weight,
+                                                                   ThreadRecord& thread) {
   counters_.Add(thread, Counter::kRejectedPuts);
   return absl::ResourceExhaustedError(absl::StrCat(
       "the entry's weight ", weight, " is more than the cache's capacity ", capacity()));
 }
 
 template <class K, class V, class P, class H, class E>
-absl::Status Core<K, V, P, H, E>::OutOfMemory() const {
+ABSL_ATTRIBUTE_NOINLINE absl::Status Core<K, V, P, H, E>::OutOfMemory() const {
   return absl::ResourceExhaustedError(
       absl::StrCat("no memory for another entry, with ", size(), " in the cache"));
 }
@@ -66,8 +67,11 @@ absl::Status Core<K, V, P, H, E>::OutOfMemory() const {
 // once than one after the other.
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Prefetch(HashBits hash) {
-  const char* stripe = reinterpret_cast<const char*>(&StripeOf(hash));
-  for (size_t at = 0; at < sizeof(StripeT); at += 64) __builtin_prefetch(stripe + at, 1);
+  const StripeT& stripe = StripeOf(hash);
+  const char* const seldom_written = reinterpret_cast<const char*>(&stripe.flights);
+  for (const char* at = reinterpret_cast<const char*>(&stripe); at < seldom_written; at += 64) {
+    __builtin_prefetch(at, 1);
+  }
   ThreadRecord* const quick = ThreadRecord::IfQuick();
   if (quick == nullptr) return;
   QuickGuard guard(*quick);
@@ -93,8 +97,22 @@ void Core<K, V, P, H, E>::PrefetchEviction(StripeT& stripe, NodeIndex victim) {
   if (!node.InCache()) return;
   stripe.table.load(std::memory_order_relaxed)->Prefetch(HomeOf(node));
   stripe.policy.Prefetch(FingerprintOf(node));
-  if (node.HasTimer() && node.timer_next != kNoNode)
-    __builtin_prefetch(slab_.At(node.timer_next), 1);
+  PrefetchNeighbours(node);
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::PrefetchNeighbours(const NodeHeader& node) {
+  const auto fetch = [this](uint32_t link) {
+    if (link < kMaxNodes) __builtin_prefetch(slab_.At(link), 1);
+  };
+  if (node.HasTimer()) {
+    fetch(node.timer_prev);
+    fetch(node.timer_next);
+  }
+  if constexpr (PolicyT::kLinked) {
+    fetch(node.policy_prev());
+    fetch(node.policy_next());
+  }
 }
 
 template <class K, class V, class P, class H, class E>
@@ -232,6 +250,7 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const
   const bool prepared = PrepareStripe(stripe, entry.lifetime);
   const Table::Position old = Locate(stripe, key, entry.hash);
   const NodeIndex old_node = Table::NodeAt(old);
+  if (old_node != kNoNode) PrefetchNeighbours(*slab_.At(old_node));
   if (!may_store(old_node)) return StoreResult::kDeclined;
   if (!others_made_room && NeedsOthersRoom(stripe, entry.weight, removals)) {
     return StoreResult::kNeedsOthersRoom;

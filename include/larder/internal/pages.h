@@ -6,6 +6,7 @@
 #define LARDER_INTERNAL_PAGES_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 namespace larder::internal {
@@ -52,11 +53,13 @@ class Reservation {
   Reservation(Reservation&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)),
         bytes_(std::exchange(other.bytes_, 0)),
-        committed_(std::exchange(other.committed_, 0)) {}
+        committed_(std::exchange(other.committed_, 0)),
+        end_(std::exchange(other.end_, kUnknown)) {}
   Reservation& operator=(Reservation&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
     std::swap(committed_, other.committed_);
+    std::swap(end_, other.end_);
     return *this;
   }
   ~Reservation();
@@ -68,15 +71,25 @@ class Reservation {
   // this has no more than that. Requires: nothing was committed.
   Reservation SplitTail(size_t bytes);
 
+  // The use of what is reserved will probably end around byte `bytes`: from the huge page that this
+  // is in on, small pages are taken for a while, so that none is taken whole for a small part.
+  // Requires: nothing was committed.
+  void ExpectEnd(size_t bytes);
+
   // Makes the first `bytes` usable: zeroed memory, taken from the system page by page as it is
-  // touched; huge pages past the first two MiB. False where there is none to be had. Not
-  // thread-safe.
+  // touched; huge pages past the first two MiB, but around the end. False where there is none to be
+  // had. Not thread-safe.
   bool Commit(size_t bytes);
 
  private:
+  // Tells the kernel about bytes `begin` to `end`, but for those that were committed before.
+  void Advise(size_t begin, size_t end, int advice);
+
   char* data_ = nullptr;
   size_t bytes_ = 0;
   size_t committed_ = 0;
+  static constexpr size_t kUnknown = SIZE_MAX / 2;
+  size_t end_ = kUnknown;  // the beginning of the small pages around the expected end
 };
 
 }  // namespace larder::internal

@@ -16,6 +16,7 @@ struct Sizing {
   int stripes_log2;         // stripes: 1 << this
   int chunk_log2;           // slots in a chunk of the slab: 1 << this
   size_t most_nodes;        // address space is reserved for as many
+  size_t full_nodes;        // nodes in a full cache; 0: not known
   size_t stripe_entries;    // entries a stripe is expected to hold when full; 0: not known
   uint64_t reclaim_weight;  // removed nodes of one stripe are reclaimed once they weigh this
 

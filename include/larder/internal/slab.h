@@ -26,9 +26,10 @@ class Slab {
   // `node_size`: bytes a node, a multiple of its alignment, >= sizeof(NodeHeader).
   // `chunk_log2`: slots per chunk, 4..16. `most_nodes`: address space is reserved for as many where
   // the system allows. `prefix`: bytes before each node, a multiple of its alignment: 0, or
-  // >= sizeof(NodePrefix).
+  // >= sizeof(NodePrefix). `likely_nodes`: about how many will be used at most, which saves part of
+  // a huge page; 0: not known.
   Slab(size_t node_size, int chunk_log2, size_t most_nodes = kDefaultMostNodes,
-       size_t prefix = sizeof(NodePrefix));
+       size_t prefix = sizeof(NodePrefix), size_t likely_nodes = 0);
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
 

@@ -62,6 +62,8 @@ struct alignas(64) Stripe {
   Policy policy ABSL_GUARDED_BY(mutex);
   std::optional<TimerWheel> wheel ABSL_GUARDED_BY(mutex);  // from the first entry that expires on
   Limbo limbo ABSL_GUARDED_BY(mutex);
+
+  // Most changes don't write what is below.
   FlightTable<Flight> flights ABSL_GUARDED_BY(mutex);
   uint64_t replacements ABSL_GUARDED_BY(mutex) = 0;  // tables had so far
 
