@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "absl/base/attributes.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "larder/handle.h"
@@ -99,14 +100,15 @@ class Cache {
 
   // A copy of the value, if there is one that hasn't expired.
   template <class Q = K>
-  std::optional<V> Get(const Q& key) requires std::copy_constructible<V> {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE std::optional<V> Get(
+      const Q& key) requires std::copy_constructible<V> {
     return core_->Get(Lookup(key));
   }
 
   // A reference to the value without copying it, which keeps it alive also past its removal and
   // ~Cache; empty where there is none.
   template <class Q = K>
-  Handle Pin(const Q& key) {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE Handle Pin(const Q& key) {
     return core_->Pin(Lookup(key));
   }
 
@@ -114,7 +116,7 @@ class Cache {
   // short, since no removed value is destroyed meanwhile, and must not call this cache (checked in
   // debug builds).
   template <class Q = K, std::invocable<const V&> F>
-  bool Visit(const Q& key, F&& f) {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Visit(const Q& key, F&& f) {
     return core_->Visit(Lookup(key), f);
   }
 

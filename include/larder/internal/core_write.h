@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/base/attributes.h"
 #include "absl/strings/str_cat.h"
 #include "larder/internal/core.h"
 #include "larder/internal/core_read.h"

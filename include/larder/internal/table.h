@@ -61,7 +61,7 @@ struct alignas(64) Bucket {
     for (uint32_t slots = Match(tag); slots != 0; slots &= slots - 1) {
       // Acquire: the slot may meanwhile hold another node, published by this very store.
       const NodeIndex node =
-          nodes[static_cast<uint32_t>(std::countr_zero(slots))].load(std::memory_order_acquire);
+          nodes[static_cast<uint32_t>(__builtin_ctz(slots))].load(std::memory_order_acquire);
       if (matches(node)) [[likely]]
         return true;
     }
