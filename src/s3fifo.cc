@@ -3,11 +3,19 @@
 #include "larder/internal/s3fifo.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace larder::internal {
 
 void S3FifoPolicy::OnInsert(NodeIndex node, uint64_t fingerprint, ThreadRecord& /*thread*/) {
-  const bool came_back = ghosts_.Remove(fingerprint);
+  Settle();
+  entering_ = node;
+  ghosts_.Expect(fingerprint);
+}
+
+void S3FifoPolicy::LetIn() {
+  const NodeIndex node = std::exchange(entering_, kNoNode);
+  const bool came_back = ghosts_.RemoveExpected();
   ghosts_.Trim();
   if (came_back) {
     EnterMain(node);
@@ -17,6 +25,7 @@ void S3FifoPolicy::OnInsert(NodeIndex node, uint64_t fingerprint, ThreadRecord& 
 }
 
 void S3FifoPolicy::OnReplace(NodeIndex old, NodeIndex node, ThreadRecord& /*thread*/) {
+  Settle();
   const NodeHeader* before = slab_.At(old);
   NodeHeader* after = slab_.At(node);
   QueueOf(old).Replace(old, node);
@@ -25,8 +34,18 @@ void S3FifoPolicy::OnReplace(NodeIndex old, NodeIndex node, ThreadRecord& /*thre
 }
 
 void S3FifoPolicy::OnEvict(NodeIndex node, uint64_t fingerprint) {
-  if (!slab_.At(node)->policy_flag()) ghosts_.Add(fingerprint);
-  OnRemove(node);
+  Settle();
+  if (slab_.At(node)->policy_flag()) {
+    main_.PopBack();
+  } else {
+    small_.PopBack();
+    ghosts_.Add(fingerprint);
+  }
+}
+
+void S3FifoPolicy::OnRemove(NodeIndex node) {
+  Settle();
+  QueueOf(node).Unlink(node);
 }
 
 void S3FifoPolicy::EnterMain(NodeIndex node) {
@@ -42,28 +61,27 @@ void S3FifoPolicy::SizeGhosts(size_t live) {
 }
 
 NodeIndex S3FifoPolicy::Victim(size_t live) {
-  SizeGhosts(live);
+  Settle();
+  if (live != full_) SizeGhosts(live);
   size_t may_move = kMostMoved;
   if (small_.size() >= std::max<size_t>(1, live / 10) || main_.empty()) {
-    const NodeIndex victim = VictimOfSmall(may_move);
-    if (victim != kNoNode) return victim;
+    while (!small_.empty()) {
+      const NodeIndex node = small_.back();
+      if (slab_.At(node)->accesses() < kPromoted || may_move == 0) return node;
+      Promote(node);
+      --may_move;
+    }
   }
   return VictimOfMain(may_move);
 }
 
-NodeIndex S3FifoPolicy::VictimOfSmall(size_t& may_move) {
-  for (; !small_.empty(); --may_move) {
-    const NodeIndex node = small_.back();
-    NodeHeader* header = slab_.At(node);
-    if (header->accesses() < kPromoted || may_move == 0) return node;
-    small_.Unlink(node);
-    header->set_accesses(0);
-    EnterMain(node);
-  }
-  return kNoNode;
+void S3FifoPolicy::Promote(NodeIndex node) {
+  small_.PopBack();
+  slab_.At(node)->set_accesses(0);
+  EnterMain(node);
 }
 
-NodeIndex S3FifoPolicy::VictimOfMain(size_t& may_move) {
+NodeIndex S3FifoPolicy::VictimOfMain(size_t may_move) {
   for (; !main_.empty(); --may_move) {
     const NodeIndex node = main_.back();
     NodeHeader* header = slab_.At(node);

@@ -20,6 +20,14 @@ void HitTimes(Stripe& stripe, NodeIndex node, int times) {
   for (int i = 0; i < times; ++i) stripe.Hit(node);
 }
 
+// Inserts a node, and says whether it entered the main queue; which the next call decides.
+bool EntersMain(Stripe& stripe, uint64_t key, NodeIndex* inserted = nullptr) {
+  const NodeIndex node = stripe.Insert(key);
+  if (inserted != nullptr) *inserted = node;
+  stripe.Remove(stripe.InsertMany(1).front());
+  return stripe.At(node).policy_flag();
+}
+
 TEST(S3FifoPolicyTest, TwoHitsOnTrialTakeANodeToTheMainQueue) {
   Stripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(20);
@@ -64,10 +72,10 @@ TEST(S3FifoPolicyTest, AKeyThatComesBackSoonEntersTheMainQueue) {
   const NodeIndex first = stripe.Insert(kKey);
   stripe.InsertMany(19);
   EXPECT_EQ(stripe.Evict(kKey), first);
-  const NodeIndex again = stripe.Insert(kKey);
-  EXPECT_TRUE(stripe.At(again).policy_flag());
+  NodeIndex again = kNoNode;
+  EXPECT_TRUE(EntersMain(stripe, kKey, &again));
   stripe.Remove(again);
-  EXPECT_FALSE(stripe.At(stripe.Insert(kKey)).policy_flag()) << "it was a ghost once";
+  EXPECT_FALSE(EntersMain(stripe, kKey)) << "it was a ghost once";
 }
 
 TEST(S3FifoPolicyTest, AKeyThatComesBackLateOrWasErasedEntersOnTrial) {
@@ -79,10 +87,10 @@ TEST(S3FifoPolicyTest, AKeyThatComesBackLateOrWasErasedEntersOnTrial) {
     stripe.Insert(1'000 + i);
     stripe.Evict(2'000 + i);
   }
-  EXPECT_FALSE(stripe.At(stripe.Insert(kKey)).policy_flag()) << "18 of 20 are remembered";
+  EXPECT_FALSE(EntersMain(stripe, kKey)) << "18 of 20 are remembered";
   const NodeIndex erased = stripe.Insert(kKey + 1);
   stripe.Remove(erased);
-  EXPECT_FALSE(stripe.At(stripe.Insert(kKey + 1)).policy_flag());
+  EXPECT_FALSE(EntersMain(stripe, kKey + 1));
 }
 
 // Room is made before the key is asked for; what leaves for it must not push out its ghost.
@@ -95,7 +103,7 @@ TEST(S3FifoPolicyTest, TheOldestGhostIsStillThereForTheKeyThatRoomWasMadeFor) {
     stripe.Insert(1'000 + i);
     stripe.Evict(2'000 + i);
   }
-  EXPECT_TRUE(stripe.At(stripe.Insert(kKey)).policy_flag());
+  EXPECT_TRUE(EntersMain(stripe, kKey));
 }
 
 // Where much is erased or expires at once, as much will come again.
@@ -111,7 +119,7 @@ TEST(S3FifoPolicyTest, GhostsAreForgottenNoFasterThanOthersAreEvicted) {
   for (size_t i = 50; i < nodes.size(); ++i) stripe.Remove(nodes[i]);
   EXPECT_EQ(stripe.live(), 50u);
   stripe.Evict(3'000);
-  EXPECT_TRUE(stripe.At(stripe.Insert(kKey)).policy_flag()) << "52 ghosts";
+  EXPECT_TRUE(EntersMain(stripe, kKey)) << "52 ghosts";
 }
 
 TEST(S3FifoPolicyTest, ALoweredCapacityHasFewerGhosts) {
@@ -120,9 +128,9 @@ TEST(S3FifoPolicyTest, ALoweredCapacityHasFewerGhosts) {
   for (uint64_t i = 0; i < 80; ++i) stripe.Evict(2'000 + i);
   // The last eviction was one of 21 nodes, for which there are 18 ghosts from the next insertion
   // on.
-  EXPECT_FALSE(stripe.At(stripe.Insert(2'060)).policy_flag());
-  EXPECT_FALSE(stripe.At(stripe.Insert(2'061)).policy_flag());
-  EXPECT_TRUE(stripe.At(stripe.Insert(2'062)).policy_flag());
+  EXPECT_FALSE(EntersMain(stripe, 2'060));
+  EXPECT_FALSE(EntersMain(stripe, 2'061));
+  EXPECT_TRUE(EntersMain(stripe, 2'062));
 }
 
 TEST(S3FifoPolicyTest, AHitCountsToThreeThenWritesNothing) {
@@ -163,6 +171,22 @@ TEST(S3FifoPolicyTest, NodesLeaveFromBothQueues) {
   EXPECT_EQ(stripe.Evict(), nodes[5]);
   EXPECT_EQ(stripe.Evict(), nodes[1]);
   EXPECT_EQ(stripe.Evict(), kNoNode);
+}
+
+TEST(S3FifoPolicyTest, TheLastInsertedMayLeaveOrBeReplacedAtOnce) {
+  Stripe stripe;
+  stripe.Remove(stripe.Insert(1));
+  const NodeIndex replaced = stripe.Replace(stripe.Insert(2));
+  EXPECT_EQ(stripe.Evict(), replaced);
+  const NodeIndex evicted = stripe.Insert(3);
+  EXPECT_EQ(stripe.Evict(), evicted);
+  EXPECT_EQ(stripe.Evict(), kNoNode);
+
+  stripe.InsertMany(5);
+  stripe.Evict(kKey);
+  const NodeIndex ghost = stripe.Replace(stripe.Insert(kKey));
+  EXPECT_TRUE(stripe.At(ghost).policy_flag());
+  EXPECT_EQ(stripe.At(ghost).accesses(), 1u);
 }
 
 TEST(S3FifoPolicyTest, MovesOnlySoManyAtOnce) {

@@ -50,6 +50,13 @@ class IndexList {
     --size_;
   }
 
+  // Unlinks the back. Requires: there is one.
+  void PopBack() {
+    back_ = slab_.At(back_)->policy_prev();
+    SetNextOf(back_, kNoNode);
+    --size_;
+  }
+
   // Requires: `node` is on this list.
   void MoveToFront(NodeIndex node) {
     if (node == front_) return;

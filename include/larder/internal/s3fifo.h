@@ -54,7 +54,7 @@ class S3FifoPolicy {
   void OnInsert(NodeIndex node, uint64_t fingerprint, ThreadRecord& thread);
   void OnReplace(NodeIndex old, NodeIndex node, ThreadRecord& thread);
   void OnEvict(NodeIndex node, uint64_t fingerprint);
-  void OnRemove(NodeIndex node) { QueueOf(node).Unlink(node); }
+  void OnRemove(NodeIndex node);
 
   // The node to evict next, which stays where it is; kNoNode where there is none. `live`: nodes in
   // the stripe, of which the queues get their shares. O(1) amortised: a node moves to the main
@@ -66,7 +66,6 @@ class S3FifoPolicy {
     const NodeIndex next = queue.back();
     return {next, next == kNoNode ? kNoNode : queue.Before(next)};
   }
-  void Prefetch(uint64_t fingerprint) const { ghosts_.Prefetch(fingerprint); }
 
  private:
   static constexpr uint32_t kMostAccesses = 3;
@@ -77,17 +76,25 @@ class S3FifoPolicy {
 
   IndexList& QueueOf(NodeIndex node) { return slab_.At(node)->policy_flag() ? main_ : small_; }
   void EnterMain(NodeIndex node);
-  // How many ghosts to keep, given the nodes in the stripe now.
+  // Lets the entering node into its queue. To be called before anything else is done.
+  void Settle() {
+    if (entering_ != kNoNode) LetIn();
+  }
+  void LetIn();
+  // Sets how many ghosts to keep, given the nodes in the stripe now.
   void SizeGhosts(size_t live);
-  // The next of the small queue that isn't promoted, or kNoNode. Lowers `may_move`.
-  NodeIndex VictimOfSmall(size_t& may_move);
-  NodeIndex VictimOfMain(size_t& may_move);
+  // Takes the back of the small queue to the main queue.
+  void Promote(NodeIndex node);
+  NodeIndex VictimOfMain(size_t may_move);
 
   const Slab& slab_;
   IndexList small_;  // the newest in front
   IndexList main_;   // of nodes with the policy's flag
   GhostQueue ghosts_;
   size_t full_ = 0;  // nodes in the stripe when it is full
+  // The last node that was inserted, until the next call: by then, what says whether its key is a
+  // ghost has come from memory.
+  NodeIndex entering_ = kNoNode;
 };
 
 }  // namespace larder::internal
