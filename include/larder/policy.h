@@ -57,7 +57,6 @@ struct S3Fifo {
 //   OnReplace   the node has taken the place of `old`, of the same key, which has left: an access
 //   Victim      the node to evict next, of those that entered and haven't left; it stays for now
 //   Next        guesses at what Victim will say next and after that, made in no time
-//   Prefetch    starts to fetch what is kept of a key, which is about to enter or to be evicted
 //   OnEvict     the node that Victim named has left
 //   OnRemove    the node has left for another reason
 template <class P>
@@ -74,7 +73,6 @@ concept PolicyImplementation = std::constructible_from<
   { policy.OnReplace(index, index, thread) } -> std::same_as<void>;
   { policy.Victim(live) } -> std::same_as<internal::NodeIndex>;
   { policy.Next() } -> std::same_as<internal::NextVictims>;
-  { policy.Prefetch(fingerprint) } -> std::same_as<void>;
   { policy.OnEvict(index, fingerprint) } -> std::same_as<void>;
   { policy.OnRemove(index) } -> std::same_as<void>;
 };

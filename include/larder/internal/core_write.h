@@ -97,7 +97,6 @@ void Core<K, V, P, H, E>::PrefetchEviction(StripeT& stripe, NodeIndex victim) {
   // It may have left the cache since it was queued; its key with it.
   if (!node.InCache()) return;
   stripe.table.load(std::memory_order_relaxed)->Prefetch(HomeOf(node));
-  stripe.policy.Prefetch(FingerprintOf(node));
   PrefetchNeighbours(node);
 }
 
@@ -245,7 +244,6 @@ template <class Condition>
 auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const NewEntry& entry,
                                       Condition&& may_store, bool others_made_room,
                                       Removals& removals, Handle<K, V>* stored) -> StoreResult {
-  stripe.policy.Prefetch(Fingerprint(entry.hash));
   PrefetchEviction(stripe, stripe.policy.Next().first);
   RemoveExpired(stripe, kExpiryPerWrite, removals);
   const bool prepared = PrepareStripe(stripe, entry.lifetime);

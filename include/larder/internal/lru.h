@@ -94,7 +94,6 @@ class LruPolicy {
     const size_t left = queue_.size();
     return {left < 1 ? kNoNode : queue_[left - 1].node, left < 2 ? kNoNode : queue_[left - 2].node};
   }
-  void Prefetch(uint64_t /*fingerprint*/) const {}
 
  private:
   struct Candidate {

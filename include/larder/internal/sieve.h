@@ -62,7 +62,6 @@ class SievePolicy {
     const NodeIndex next = hand_ != kNoNode ? hand_ : queue_.back();
     return {next, next == kNoNode ? kNoNode : queue_.Before(next)};
   }
-  void Prefetch(uint64_t /*fingerprint*/) const {}
 
  private:
   // Bounds how long the lock is held where all of a large stripe was hit.
