@@ -75,6 +75,21 @@ TEST_F(IndexListTest, UnlinksFromEverywhere) {
   EXPECT_EQ(BackToFront(list_), Nodes{nodes[2]});
 }
 
+TEST_F(IndexListTest, TheBackLeaves) {
+  const NodeIndex a = NewNode(), b = NewNode(), c = NewNode();
+  for (const NodeIndex node : {a, b}) list_.PushFront(node);
+  list_.PopBack();
+  EXPECT_EQ(BackToFront(list_), Nodes{b});
+  list_.PushFront(c);
+  EXPECT_EQ(BackToFront(list_), (Nodes{b, c}));
+  list_.PopBack();
+  list_.PopBack();
+  EXPECT_TRUE(list_.empty());
+  EXPECT_EQ(list_.size(), 0u);
+  EXPECT_EQ(list_.front(), kNoNode);
+  EXPECT_EQ(list_.back(), kNoNode);
+}
+
 TEST_F(IndexListTest, ANodeTakesAnothersPlace) {
   const NodeIndex a = NewNode(), b = NewNode(), c = NewNode(), d = NewNode();
   list_.PushFront(a);

@@ -72,7 +72,8 @@ class GhostQueue {
   // Collisions: cuckoo hashing with buckets of a cache line (R. Pagh and F. F. Rodler, "Cuckoo
   // hashing", 2004; B. Fan et al., "Cuckoo filter: practically better than Bloom", 2014, for the
   // second bucket, which follows from the first and what is stored). Of its two buckets a new ghost
-  // goes to the emptier one, so that few have to move.
+  // goes to the emptier one, so that few have to move. What is declared inline is so in
+  // ghost_queue.cc, its only user.
   class Generation {
    public:
     // Holds nothing.
@@ -85,18 +86,18 @@ class GhostQueue {
       uint32_t print = 0;
       uint32_t buckets[2] = {};
     };
-    Places PlacesOf(uint64_t mixed) const;
-    void Prefetch(const Places& places) const;
+    inline Places PlacesOf(uint64_t mixed) const;
+    inline void Prefetch(const Places& places) const;
 
     size_t size() const { return next_ - oldest_ - gone_; }
     size_t most() const { return most_; }
     size_t bytes() const { return pages_.bytes(); }
 
     // Forgets the oldest where it is full.
-    void Add(uint64_t mixed);
+    inline void Add(uint64_t mixed);
     // Puts the newest in its bucket, if it isn't there yet.
-    void PlaceNewest();
-    bool Remove(const Places& places);
+    inline void PlaceNewest();
+    inline bool Remove(const Places& places);
     // Requires: size() > 0.
     void ForgetOldest() {
       ++oldest_;
@@ -110,15 +111,15 @@ class GhostQueue {
       uint32_t print;
     };
 
-    Bucket* Buckets() const;
+    inline Bucket* Buckets() const;
     // One bit for each of window_ numbers.
-    uint64_t& WordOf(size_t bit) const;
+    inline uint64_t& WordOf(size_t bit) const;
     // Maps 32 random bits to a bucket.
     uint32_t Scale(uint32_t bits) const {
       return static_cast<uint32_t>((uint64_t{bits} * bucket_count_) >> 32);
     }
     // The other bucket of a ghost that is in this one, and back again.
-    uint32_t OtherBucket(uint32_t bucket, uint32_t print) const;
+    inline uint32_t OtherBucket(uint32_t bucket, uint32_t print) const;
     // Makes room for a ghost, in a bucket that is full as its other one is.
     void Displace(uint32_t bucket, Ghost ghost);
 
