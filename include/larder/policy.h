@@ -55,6 +55,7 @@ struct S3Fifo {
 //   OnInsert    the node has entered the cache. `fingerprint` stands for its key: equal keys have
 //               equal ones, also after they were evicted
 //   OnReplace   the node has taken the place of `old`, of the same key, which has left: an access
+//   OnUpdate    the node's value was overwritten: an access
 //   Victim      the node to evict next, of those that entered and haven't left; it stays for now
 //   Next        guesses at what Victim will say next and after that, made in no time
 //   OnEvict     the node that Victim named has left
@@ -71,6 +72,7 @@ concept PolicyImplementation = std::constructible_from<
   { policy.Renew(thread) } -> std::same_as<void>;
   { policy.OnInsert(index, fingerprint, thread) } -> std::same_as<void>;
   { policy.OnReplace(index, index, thread) } -> std::same_as<void>;
+  { policy.OnUpdate(index, thread) } -> std::same_as<void>;
   { policy.Victim(live) } -> std::same_as<internal::NodeIndex>;
   { policy.Next() } -> std::same_as<internal::NextVictims>;
   { policy.OnEvict(index, fingerprint) } -> std::same_as<void>;

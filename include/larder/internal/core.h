@@ -42,6 +42,7 @@
 #include "larder/internal/stats_counters.h"
 #include "larder/internal/stripe.h"
 #include "larder/internal/thread_record.h"
+#include "larder/internal/value_access.h"
 #include "larder/loader.h"
 #include "larder/options.h"
 #include "larder/removal_cause.h"
@@ -140,6 +141,7 @@ class Core final : public NodeOwner {
   static constexpr bool kNothingToDestroy =
       std::is_trivially_destructible_v<K> && std::is_trivially_destructible_v<V>;
 #endif
+  using Access = ValueAccess<V>;
   struct Nothing {};
   template <bool kRuns>
   using UserCode = std::conditional_t<kRuns, NotQuick, Nothing>;
@@ -268,6 +270,11 @@ class Core final : public NodeOwner {
   NodeIndex TakeSlot(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   NodeIndex NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Gives the entry at `index`, of the same key, the value and the lifetime of `entry` where it is.
+  // False, and nothing has changed, where that can't be done: it is pinned, or has expired, or is
+  // to expire earlier than before, or anybody wants to know of its former value.
+  bool Overwrite(StripeT& stripe, NodeIndex index, const V& value, const NewEntry& entry,
+                 ThreadRecord& thread) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // Makes room for the entry and tells the policy of it, whose old node has been detached, if it
   // had one.
   void Admit(StripeT& stripe, NodeIndex old_node, NodeIndex index, const NewEntry& entry,

@@ -145,7 +145,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline std::optional<V> Core<K, V, P, H, E>::Get(co
     [[maybe_unused]] const UserCode<!kPlainKey || !std::is_trivially_copyable_v<V>> user_code;
     const Glance glance = LookUp(key, hash, *thread);
     if (glance.node != nullptr) [[likely]]
-      return std::as_const(glance.node->value);
+      return Access::Load(glance.node->value);
     if (!glance.unsure) return std::nullopt;
   }
   return GetSlowly<Q>(key, hash);
@@ -156,7 +156,8 @@ template <class Q>
 ABSL_ATTRIBUTE_NOINLINE std::optional<V> Core<K, V, P, H, E>::GetSlowly(KeyParameter<Q> key,
                                                                         HashBits hash) {
   std::optional<V> value;
-  LookUpSlowly(key, hash, [&value](const NodeT& node, NodeIndex) { value.emplace(node.value); });
+  LookUpSlowly(key, hash,
+               [&value](const NodeT& node, NodeIndex) { value.emplace(Access::Load(node.value)); });
   return value;
 }
 
@@ -165,9 +166,15 @@ Handle<K, V> Core<K, V, P, H, E>::PinNode(NodeT& node, NodeIndex index) {
   // Far enough from the limit for any number of threads that check it at once.
   constexpr uint32_t kMostPins = NodeHeader::kPins - 0xffff;
   if ((node.state.load(std::memory_order_relaxed) & NodeHeader::kPins) >= kMostPins) return {};
-  // Relaxed will do: the end of the guard, or of the lock, orders this before any look at the pins
-  // by a reclaimer.
-  node.state.fetch_add(1, std::memory_order_relaxed);
+  // The end of the guard, or of the lock, orders this before any look at the pins by a reclaimer.
+  // Acquire: an overwriting that has ended is seen.
+  const uint32_t before = node.state.fetch_add(1, std::memory_order_acquire);
+  if constexpr (Access::kOverwritable) {
+    // The writer, who saw no pin, holds the lock to the end.
+    if ((before & NodeHeader::kOverwriting) != 0) [[unlikely]] {
+      const MutexLock ended(&stripes_[slab_.OwnerOf(index)].mutex);
+    }
+  }
   return Handle<K, V>(this, &node, index);
 }
 
@@ -234,14 +241,16 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool Core<K, V, P, H, E>::Visit(const Q& key
     const Glance glance = LookUp(key, hash, *thread);
     if (glance.node != nullptr) [[likely]] {
       const VisitMark mark(*thread, this);
-      f(std::as_const(glance.node->value));
+      typename Access::Seen value = Access::Load(glance.node->value);
+      f(value);
       return true;
     }
     if (!glance.unsure) return false;
   }
   return LookUpSlowly(key, hash, [&](const NodeT& node, NodeIndex) {
     const VisitMark mark(ThreadRecord::Current(), this);
-    f(node.value);
+    typename Access::Seen value = Access::Load(node.value);
+    f(value);
   });
 }
 

@@ -43,7 +43,9 @@ void Core<K, V, P, H, E>::ForEach(F&& f) {
     // holds all that was there throughout.
     EpochGuard guard(thread);
     ForEachNode(*stripe.table.load(std::memory_order_acquire), [&](NodeIndex, NodeT& node) {
-      if (!Expired(node)) f(std::as_const(node.key), std::as_const(node.value));
+      if (Expired(node)) return;
+      typename Access::Seen value = Access::Load(node.value);
+      f(std::as_const(node.key), value);
     });
   }
 }
@@ -63,11 +65,20 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
         MutexLock lock(&stripe.mutex);
         stripe.flights.OutdateAll();
       }
-      std::vector<NodeIndex> matches;
+      // With its value, where that may be overwritten before the lock is held.
+      struct Match {
+        NodeIndex index;
+        [[no_unique_address]] std::conditional_t<Access::kOverwritable, V, Nothing> value;
+      };
+      std::vector<Match> matches;
       ForEachNode(*stripe.table.load(std::memory_order_acquire), [&](NodeIndex index, NodeT& node) {
         if (Expired(node)) return;
-        if (pred(std::as_const(node.key), std::as_const(node.value))) {
-          matches.push_back(index);
+        typename Access::Seen value = Access::Load(node.value);
+        if (!pred(std::as_const(node.key), value)) return;
+        if constexpr (Access::kOverwritable) {
+          matches.push_back({index, value});
+        } else {
+          matches.push_back({index, {}});
         }
       });
       // The guard keeps the nodes from being reused: one that is still in the cache is the one that
@@ -76,11 +87,15 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
         MutexLock lock(&stripe.mutex);
         const size_t stop = std::min(matches.size(), i + kRemovalsPerLock);
         for (; i < stop; ++i) {
-          const NodeT& node = *NodeAt(matches[i]);
+          const NodeIndex index = matches[i].index;
+          const NodeT& node = *NodeAt(index);
           if (!node.InCache()) continue;
+          if constexpr (Access::kOverwritable) {
+            if (!Access::Same(node.value, matches[i].value)) continue;
+          }
           // A load that was stored, and is now removed, may not have landed: nobody may join it.
           stripe.flights.OutdateWithHome(HomeOf(node), node.key, eq_);
-          const RemovalCause cause = Remove(stripe, matches[i], RemovalCause::kErased, removals);
+          const RemovalCause cause = Remove(stripe, index, RemovalCause::kErased, removals);
           if (cause == RemovalCause::kErased) ++erased;
         }
         removals.CountWeight(0);

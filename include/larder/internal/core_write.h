@@ -183,6 +183,33 @@ NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, V&& value, cons
 }
 
 template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::Overwrite(StripeT& stripe, NodeIndex index, const V& value,
+                                    const NewEntry& entry, ThreadRecord& thread) {
+  NodeT& node = *NodeAt(index);
+  uint32_t state = node.state.load(std::memory_order_relaxed);
+  const bool plain = entry.weight == 1 && entry.lifetime.idle_ttl == kNever && !on_removal_;
+  if (!plain || (state & (NodeHeader::kPins | NodeHeader::kExtra)) != 0) return false;
+  int64_t deadline = node.deadline.load(std::memory_order_relaxed);
+  // The timer wheel needn't be told of a later deadline.
+  const bool later = deadline <= entry.lifetime.deadline &&
+                     (deadline == kNever) == (entry.lifetime.deadline == kNever);
+  if (!later || Expired(node)) return false;
+  if (!node.state.compare_exchange_strong(state, state | NodeHeader::kOverwriting,
+                                          std::memory_order_acquire, std::memory_order_relaxed)) {
+    return false;
+  }
+  // First, so that no reader finds the new value, and another that the entry has expired.
+  const bool alive = node.deadline.compare_exchange_strong(deadline, entry.lifetime.deadline,
+                                                           std::memory_order_relaxed);
+  if (alive) Access::Store(node.value, value);
+  node.state.fetch_and(~NodeHeader::kOverwriting, std::memory_order_release);
+  if (!alive) return false;
+  stripe.policy.OnUpdate(index, thread);
+  counters_.AddRemoval(thread, RemovalCause::kReplaced);
+  return true;
+}
+
+template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Admit(StripeT& stripe, NodeIndex old_node, NodeIndex index,
                                 const NewEntry& entry, Removals& removals) {
   ThreadRecord& thread = removals.thread();
@@ -262,6 +289,14 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const
   std::shared_ptr<Flight> flight;
   if (entry.outdates_flight && !stripe.flights.empty()) {
     flight = stripe.flights.Find(entry.hash.all(), key, eq_);
+  }
+  if constexpr (Access::kOverwritable) {
+    if (old_node != kNoNode && !entry.needs_live_old && stored == nullptr &&
+        Overwrite(stripe, old_node, value, entry, removals.thread())) {
+      if (flight != nullptr) flight->outdated = true;
+      removals.CountWeight(0);
+      return StoreResult::kStored;
+    }
   }
   const NodeIndex index =
       prepared ? NewNode(stripe, std::move(key), std::move(value), entry) : kNoNode;

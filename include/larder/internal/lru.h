@@ -82,6 +82,7 @@ class LruPolicy {
     Stamp(node, thread);
   }
   void OnReplace(NodeIndex /*old*/, NodeIndex node, ThreadRecord& thread) { Stamp(node, thread); }
+  void OnUpdate(NodeIndex node, ThreadRecord& thread) { Stamp(node, thread); }
 
   // Nothing to do: the queue checks its entries when it comes to them.
   void OnEvict(NodeIndex, uint64_t /*fingerprint*/) {}

@@ -82,7 +82,8 @@ struct NodeHeader {
   // Two bits for policies that count accesses, up to three.
   static constexpr uint32_t kAccess = 0x10000000;
   static constexpr uint32_t kAccessMask = 0x30000000;
-  static constexpr uint32_t kPolicyFlag = 0x40000000;  // for the policy's own use
+  static constexpr uint32_t kPolicyFlag = 0x40000000;   // for the policy's own use
+  static constexpr uint32_t kOverwriting = 0x80000000;  // a writer without pins to heed is at work
 
   bool IsIdle() const { return (state.load(std::memory_order_relaxed) & kIdle) != 0; }
   bool InCache() const { return timer_prev <= kNoTimer; }

@@ -53,6 +53,9 @@ class S3FifoPolicy {
 
   void OnInsert(NodeIndex node, uint64_t fingerprint, ThreadRecord& thread);
   void OnReplace(NodeIndex old, NodeIndex node, ThreadRecord& thread);
+  void OnUpdate(NodeIndex node, ThreadRecord& /*thread*/) {
+    slab_.At(node)->CountAccess(kMostAccesses);
+  }
   void OnEvict(NodeIndex node, uint64_t fingerprint);
   void OnRemove(NodeIndex node);
 

@@ -51,6 +51,7 @@ class SievePolicy {
     queue_.PushFront(node);
   }
   void OnReplace(NodeIndex old, NodeIndex node, ThreadRecord& thread);
+  void OnUpdate(NodeIndex node, ThreadRecord& /*thread*/) { slab_.At(node)->CountAccess(1); }
   void OnEvict(NodeIndex node, uint64_t /*fingerprint*/) { OnRemove(node); }
   void OnRemove(NodeIndex node);
 
