@@ -2,77 +2,147 @@
 
 #include "larder/internal/lru.h"
 
+#include <algorithm>
+#include <array>
 #include <new>
+
+#include "larder/internal/radix_sort.h"
 
 namespace larder::internal {
 namespace {
 
-// In a stripe this small, sorting all costs less than sampling.
+// In a stripe of so few slots, queueing all costs less than sampling.
 constexpr size_t kSmall = 256;
-constexpr size_t kSamples = 64;
+constexpr size_t kLeastSamples = 16;
+constexpr size_t kMostSamples = 128;
+constexpr int kMostWalks = 3;
 
 }  // namespace
 
 NodeIndex LruPolicy::Victim(size_t live) {
   if (live == 0) return kNoNode;
   // Other threads' hits may outdate a whole queue before it is used; that must not go on for ever.
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    if (const NodeIndex node = NextQueued(); node != kNoNode) return node;
-    try {
-      FillQueue(live);
-    } catch (const std::bad_alloc&) {
-      break;  // evicting is no time to fail for want of memory
+  for (int walks = 0; walks < kMostWalks;) {
+    if (const NodeIndex node = NextSorted(); node != kNoNode) return node;
+    if (queue_.size() == 0) {
+      Walk(SIZE_MAX);
+      ++walks;
+    } else if (!SortBucket()) {
+      break;
     }
   }
-  const NodeIndex node = NextQueued();
-  return node != kNoNode ? node : AnyNode();
+  return FindOldest();
 }
 
-NodeIndex LruPolicy::NextQueued() {
-  while (!queue_.empty()) {
-    const Candidate& oldest = queue_.back();
+NodeIndex LruPolicy::NextSorted() {
+  for (; !sorted_.empty(); sorted_.pop_back()) {
+    const Candidate& oldest = sorted_.back();
     const NodeHeader* node = slab_.At(oldest.node);
     if (node->InCache() && node->policy.load(std::memory_order_relaxed) == oldest.stamp) {
       return oldest.node;
     }
-    queue_.pop_back();
   }
   return kNoNode;
 }
 
-uint32_t LruPolicy::QueueThreshold(size_t live) {
-  if (live <= kSmall) return UINT32_MAX;
-  std::vector<uint32_t> stamps;
-  for (size_t i = 0; i < 4 * kSamples && stamps.size() < kSamples; ++i) {
-    random_ = random_ * 0x5851f42d4c957f2d + 0x14057b7ef767814f;  // Knuth's MMIX generator
-    const NodeHeader* node = slab_.At(slots_.SlotNumber((random_ >> 32) % slots_.slots_used()));
-    if (node->InCache()) stamps.push_back(node->policy.load(std::memory_order_relaxed));
+bool LruPolicy::SortBucket() {
+  const size_t queued = queue_.size();
+  const size_t taken = queue_.OldestCount();
+  try {
+    sorted_.reserve(taken);
+    scratch_.reserve(taken);
+  } catch (const std::bad_alloc&) {
+    return false;
   }
-  if (stamps.size() < kShare) return UINT32_MAX;
-  const auto share = stamps.begin() + static_cast<ptrdiff_t>(stamps.size() / kShare);
-  std::nth_element(stamps.begin(), share, stamps.end());
-  return *share;
+  uint32_t lowest = UINT32_MAX;
+  queue_.TakeOldest([&](NodeIndex index) {
+    const NodeHeader* node = slab_.At(index);
+    const uint32_t stamp = node->policy.load(std::memory_order_relaxed);
+    if (!node->InCache() || stamp > queue_.taken_last()) return;
+    sorted_.push_back({stamp, index});
+    lowest = std::min(lowest, stamp);
+  });
+  const uint32_t last = queue_.taken_last();
+  RadixSort(sorted_, scratch_, last - std::min(lowest, last),
+            [last](const Candidate& candidate) { return last - candidate.stamp; });
+  // The last bucket is taken when the walk is over.
+  const size_t left = queue_.gathering() ? end_slot_ - next_slot_ : slots_.slots_used();
+  Walk(left * taken / queued + 1);
+  return true;
 }
 
-void LruPolicy::FillQueue(size_t live) {
-  const uint32_t threshold = QueueThreshold(live);
-  uint32_t newest = 0;
-  queue_.clear();
-  slots_.ForEachSlot([&](NodeIndex index, const NodeHeader& node) {
+void LruPolicy::Walk(size_t slots) {
+  try {
+    if (!queue_.gathering() && !BeginWalk()) return;
+    WalkSlots(next_slot_ + std::min(slots, end_slot_ - next_slot_));
+  } catch (const std::bad_alloc&) {
+    // Evicting is no time to fail for want of memory; FindOldest needs none.
+  }
+}
+
+bool LruPolicy::BeginWalk() {
+  const size_t slots = slots_.slots_used();
+  if (queue_.size() * kShare >= slots || queue_.gathered() == kMostStamp) return false;
+  const Range range = NextRange();
+  queue_.Begin(range.first, range.last, std::max(kSmall, slots / kShare));
+  next_slot_ = 0;
+  end_slot_ = slots;
+  newest_ = 0;
+  // Whatever is stamped from now on is younger than what is gathered.
+  clock_ = std::max(clock_, base_ + range.last);
+  Publish();
+  return true;
+}
+
+LruPolicy::Range LruPolicy::NextRange() {
+  const uint32_t gathered = queue_.gathered();
+  const uint32_t first = gathered + 1;
+  const uint32_t now = std::max(static_cast<uint32_t>(clock_ - base_), first);
+  const size_t slots = slots_.slots_used();
+  if (slots <= kSmall) return {first, now};
+  std::array<uint32_t, kMostSamples> younger;
+  size_t youngers = 0;
+  size_t samples = 0;
+  for (size_t i = std::clamp(slots / 32, kLeastSamples, kMostSamples); i > 0; --i) {
+    random_ = random_ * 0x5851f42d4c957f2d + 0x14057b7ef767814f;  // Knuth's MMIX generator
+    const NodeHeader* node = slab_.At(slots_.SlotNumber((random_ >> 32) % slots));
+    if (!node->InCache()) continue;
+    ++samples;
+    const uint32_t stamp = node->policy.load(std::memory_order_relaxed);
+    if (stamp > gathered) younger[youngers++] = stamp;
+  }
+  // Rather more than there is room for: what is too much is given up again.
+  const size_t share = samples * 5 / (4 * kShare);
+  if (share >= youngers) return {first, now};
+  const auto end = younger.begin() + youngers;
+  std::nth_element(younger.begin(), younger.begin() + share, end);
+  const uint32_t last = younger[share];
+  // The clock may have leapt, while its threads were busy elsewhere.
+  const uint32_t lowest = *std::min_element(younger.begin(), younger.begin() + share + 1);
+  const uint32_t margin = (last - lowest) / 4;
+  return {lowest - first > margin ? lowest - margin : first, last};
+}
+
+void LruPolicy::WalkSlots(size_t end) {
+  const uint32_t first = queue_.gathered() + 1;
+  const uint32_t width = queue_.last() - first;
+  // What others stamped late may be older than what was taken, or than all that was gathered.
+  const uint32_t lost = queue_.size() == 0 && sorted_.empty() ? first : queue_.taken_first();
+  uint32_t newest = newest_;
+  slots_.ForEachSlot(next_slot_, end, [&](NodeIndex index, const NodeHeader& node) {
     if (!node.InCache()) return;
     const uint32_t stamp = node.policy.load(std::memory_order_relaxed);
     newest = std::max(newest, stamp);
-    if (stamp <= threshold) queue_.push_back({stamp, index});
+    if (stamp - first <= width || stamp < lost) queue_.Add(index, stamp);
   });
-  // Readers that never write get ahead of those who do; what is inserted from now on is younger.
-  clock_ = std::max(clock_, base_ + newest);
-  Publish();
-  std::sort(queue_.begin(), queue_.end(),
-            [](const Candidate& a, const Candidate& b) { return a.stamp > b.stamp; });
-  // The rest may well be younger than what other threads do until its turn comes.
-  const size_t share = std::max<size_t>(1, live / kShare);
-  if (queue_.size() > 2 * share) {
-    queue_.erase(queue_.begin(), queue_.end() - static_cast<ptrdiff_t>(share));
+  newest_ = newest;
+  slots_walked_ += end - next_slot_;
+  next_slot_ = end;
+  if (next_slot_ == end_slot_) {
+    queue_.End();
+    // Readers that never write get ahead of those who do; what is inserted from now on is younger.
+    clock_ = std::max(clock_, base_ + newest_);
+    Publish();
   }
 }
 
@@ -92,19 +162,24 @@ void LruPolicy::Renew(ThreadRecord& thread) {
   for (const Candidate& candidate : nodes) {
     slab_.At(candidate.node)->policy.store(++rank, std::memory_order_relaxed);
   }
-  queue_.clear();
+  sorted_.clear();
+  queue_.Clear();
   base_ = clock_ - rank;
   Publish();
   // After the clock: who sees this base sees a clock that isn't before it.
   shared_.base.store(base_, std::memory_order_release);
 }
 
-NodeIndex LruPolicy::AnyNode() const {
-  for (size_t i = 0; i < slots_.slots_used(); ++i) {
-    const NodeIndex index = slots_.SlotNumber(i);
-    if (slab_.At(index)->InCache()) return index;
-  }
-  return kNoNode;
+NodeIndex LruPolicy::FindOldest() const {
+  NodeIndex oldest = kNoNode;
+  uint32_t lowest = UINT32_MAX;
+  slots_.ForEachSlot([&](NodeIndex index, const NodeHeader& node) {
+    const uint32_t stamp = node.policy.load(std::memory_order_relaxed);
+    if (!node.InCache() || (stamp >= lowest && oldest != kNoNode)) return;
+    lowest = stamp;
+    oldest = index;
+  });
+  return oldest;
 }
 
 }  // namespace larder::internal

@@ -219,6 +219,26 @@ TEST(SlotAllocatorTest, AllSlotsEverHandedOutCanBeWalked) {
   for (size_t i = 0; i < indices.size(); ++i) EXPECT_EQ(slots.SlotNumber(i), indices[i]);
 }
 
+TEST(SlotAllocatorTest, APartOfTheSlotsCanBeWalked) {
+  Slab slab(sizeof(NodeHeader), kChunkLog2);
+  SlotAllocator other(&slab, 1);
+  SlotAllocator slots(&slab, 0);
+  for (size_t i = 0; i < 50; ++i) {
+    slots.Allocate();
+    other.Allocate();
+  }
+  for (size_t begin = 0; begin <= 50; ++begin) {
+    for (size_t end = begin; end <= 50; ++end) {
+      size_t next = begin;
+      slots.ForEachSlot(begin, end, [&](NodeIndex index, const NodeHeader& node) {
+        ASSERT_EQ(index, slots.SlotNumber(next++));
+        ASSERT_EQ(&node, slab.At(index));
+      });
+      ASSERT_EQ(next, end);
+    }
+  }
+}
+
 TEST(NodeHeaderTest, ARemovedNodeKeepsItsCause) {
   NodeHeader node{};
   node.timer_prev = NodeHeader::kNoTimer;

@@ -66,6 +66,7 @@ class Slab {
     return reinterpret_cast<const uint32_t*>(owners_.data())[index >> chunk_log2_];
   }
 
+  int chunk_log2() const { return chunk_log2_; }
   size_t chunk_slots() const { return size_t{1} << chunk_log2_; }
   size_t stride() const { return stride_; }  // from one node to the next
 
@@ -115,18 +116,24 @@ class SlotAllocator {
   size_t slots_used() const { return slots_used_; }
   template <class F>
   void ForEachSlot(F&& f) const {  // f(NodeIndex, NodeHeader&) -> void
-    size_t left = slots_used_;
-    for (const NodeIndex first : chunks_) {
+    ForEachSlot(0, slots_used_, f);
+  }
+  // Those of numbers from `begin` up to `end`. Requires: end <= slots_used().
+  template <class F>
+  void ForEachSlot(size_t begin, size_t end, F&& f) const {
+    while (begin < end) {
+      const size_t in_chunk = begin & (slab_.chunk_slots() - 1);
+      const size_t slots = std::min(end - begin, slab_.chunk_slots() - in_chunk);
+      const NodeIndex first = SlotNumber(begin);
       char* node = reinterpret_cast<char*>(slab_.At(first));
-      const size_t slots = std::min(left, slab_.chunk_slots());
       for (size_t i = 0; i < slots; ++i, node += slab_.stride()) {
         f(static_cast<NodeIndex>(first + i), *reinterpret_cast<NodeHeader*>(node));
       }
-      left -= slots;
+      begin += slots;
     }
   }
   NodeIndex SlotNumber(size_t i) const {
-    return chunks_[i / slab_.chunk_slots()] + static_cast<NodeIndex>(i % slab_.chunk_slots());
+    return chunks_[i >> slab_.chunk_log2()] + static_cast<NodeIndex>(i & (slab_.chunk_slots() - 1));
   }
 
  private:
