@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <new>
+#include <span>
+#include <vector>
 
 #include "larder/internal/radix_sort.h"
 
@@ -48,9 +50,12 @@ NodeIndex LruPolicy::NextSorted() {
 bool LruPolicy::SortBucket() {
   const size_t queued = queue_.size();
   const size_t taken = queue_.OldestCount();
+  // A bucket of the usual size needs no memory but the stack's.
+  std::array<Candidate, 2 * AgeBuckets::kBucketNodes> usual_scratch;
+  std::vector<Candidate> long_scratch;
   try {
     sorted_.reserve(taken);
-    scratch_.reserve(taken);
+    if (taken > usual_scratch.size()) long_scratch.resize(taken);
   } catch (const std::bad_alloc&) {
     return false;
   }
@@ -63,8 +68,10 @@ bool LruPolicy::SortBucket() {
     lowest = std::min(lowest, stamp);
   });
   const uint32_t last = queue_.taken_last();
-  RadixSort(sorted_, scratch_, last - std::min(lowest, last),
-            [last](const Candidate& candidate) { return last - candidate.stamp; });
+  const std::span<Candidate> scratch =
+      long_scratch.empty() ? std::span<Candidate>(usual_scratch) : std::span(long_scratch);
+  RadixSort<Candidate>(sorted_, scratch, last - std::min(lowest, last),
+                       [last](const Candidate& candidate) { return last - candidate.stamp; });
   // The last bucket is taken when the walk is over.
   const size_t left = queue_.gathering() ? end_slot_ - next_slot_ : slots_.slots_used();
   Walk(left * taken / queued + 1);

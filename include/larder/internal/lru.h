@@ -36,8 +36,8 @@ namespace larder::internal {
 // stamps but those from before it began. So the first of the sorted nodes whose stamp hasn't
 // changed is the least recently used one of all.
 //
-// Costs: O(1) amortised per victim, with about six slots to look at; 0.8 bytes of memory per node
-// besides its stamp, and none allocated where it may not fail. One call of Victim looks at the
+// Costs: O(1) amortised per victim, with about six slots to look at; about a byte of memory per
+// node besides its stamp, and none allocated where it may not fail. One call of Victim looks at the
 // slots that are a bucket's share of the walk, some thousands where the stripe has 150,000, and
 // sorts a bucket: 256 to 512 nodes where stamps are evenly spread. More only where it must be,
 // since a hit tells nobody: where all that was gathered was hit, or removed, before the next walk
@@ -170,9 +170,8 @@ class LruPolicy {
   uint64_t clock_ = 0;
   uint64_t base_ = 0;  // stamps count from here
   uint64_t published_ = 0;
-  std::vector<Candidate> sorted_;   // the oldest last; older than all others
-  std::vector<Candidate> scratch_;  // for sorting
-  AgeBuckets queue_;                // what is next in age
+  std::vector<Candidate> sorted_;  // the oldest last; older than all others
+  AgeBuckets queue_;               // what is next in age
 
   // Of the walk that goes on, while queue_ is gathering.
   size_t next_slot_ = 0;
