@@ -65,28 +65,39 @@ uint64_t TimerWheel::NumberOf(uint32_t list) const {
 
 void TimerWheel::Link(uint32_t list, NodeIndex node) {
   NodeHeader* header = slab_.At(node);
-  header->timer_prev = NodeHeader::kTimerHead | list;
-  header->timer_next = heads_[list];
-  if (header->timer_next != kNoNode) slab_.At(header->timer_next)->timer_prev = node;
+  const NodeIndex first = heads_[list];
   heads_[list] = node;
-  if (list < kFar) occupied_[list / kHalf] |= uint64_t{1} << (list % kHalf);
+  if (first == kNoNode) {
+    header->timer_prev = node;
+    header->timer_next = NodeHeader::kTimerEnd | list;
+    if (list < kFar) occupied_[list / kHalf] |= uint64_t{1} << (list % kHalf);
+  } else {
+    header->timer_prev = std::exchange(slab_.At(first)->timer_prev, node);
+    header->timer_next = first;
+  }
 }
 
 void TimerWheel::Unlink(NodeIndex node) {
   NodeHeader* header = slab_.At(node);
-  const uint32_t prev = header->timer_prev;
-  const NodeIndex next = header->timer_next;
-  if (next != kNoNode) slab_.At(next)->timer_prev = prev;
-  if ((prev & NodeHeader::kTimerHead) == 0) {
-    slab_.At(prev)->timer_next = next;
-  } else {
-    const uint32_t list = prev & ~NodeHeader::kTimerHead;
-    heads_[list] = next;
-    if (next == kNoNode && list < kFar) {
-      occupied_[list / kHalf] &= ~(uint64_t{1} << (list % kHalf));
-    }
+  const NodeIndex prev = std::exchange(header->timer_prev, NodeHeader::kNoTimer);
+  const uint32_t next = header->timer_next;
+  NodeHeader* before = slab_.At(prev);
+  const bool is_last = (next & NodeHeader::kTimerEnd) != 0;
+  if (before->timer_next == node) {
+    before->timer_next = next;
+    const NodeIndex after = is_last ? heads_[next & ~NodeHeader::kTimerEnd] : next;
+    slab_.At(after)->timer_prev = prev;
+    return;
   }
-  header->timer_prev = NodeHeader::kNoTimer;
+  // The first of the list that the last one names.
+  const uint32_t list = before->timer_next & ~NodeHeader::kTimerEnd;
+  if (!is_last) {
+    heads_[list] = next;
+    slab_.At(next)->timer_prev = prev;
+  } else {
+    heads_[list] = kNoNode;
+    if (list < kFar) occupied_[list / kHalf] &= ~(uint64_t{1} << (list % kHalf));
+  }
 }
 
 void TimerWheel::Schedule(NodeIndex node) {
@@ -121,7 +132,7 @@ void TimerWheel::Step(uint64_t target) {
   if (Current(kLevels) == span || Empty(kFar)) return;
   // Far nodes go back to being far or into a level, each of them once: take the list aside.
   std::swap(heads_[kFar], heads_[kFarDue]);
-  slab_.At(heads_[kFarDue])->timer_prev = NodeHeader::kTimerHead | kFarDue;
+  slab_.At(Last(kFarDue))->timer_next = NodeHeader::kTimerEnd | kFarDue;
 }
 
 TimerWheel::Work TimerWheel::FindWork() const {
@@ -147,9 +158,8 @@ TimerWheel::Work TimerWheel::FindWork() const {
   return {certain == kAllLists ? late : certain, late == kAllLists ? certain : late};
 }
 
-void TimerWheel::Visit(uint32_t list, int64_t now, Due& due) {
+void TimerWheel::Visit(NodeIndex node, int64_t now, Due& due) {
   ++due.visited;
-  const NodeIndex node = heads_[list];
   NodeHeader* header = slab_.At(node);
   Unlink(node);
   const int64_t deadline = header->deadline.load(std::memory_order_relaxed);
@@ -181,7 +191,7 @@ TimerWheel::Due TimerWheel::Advance(int64_t now, size_t budget) {
         return due;
       }
       others_turn_ = !others_turn_;
-      Visit(others_turn_ ? work.other : work.list, now, due);
+      Visit(others_turn_ ? Last(work.other) : heads_[work.list], now, due);
     } while (!Empty(work.list) && !Empty(work.other));
   }
   UpdateNextEvent();
@@ -220,16 +230,17 @@ bool TimerWheel::ListConsistent(uint32_t list, size_t& nodes) const {
   }
   if (Empty(list)) return true;
   if (next_event_ > TickStart(comes_up)) return false;
-  uint32_t prev = NodeHeader::kTimerHead | list;
-  for (NodeIndex node = heads_[list]; node != kNoNode; node = slab_.At(node)->timer_next) {
+  NodeIndex prev = Last(list);
+  for (uint32_t node = heads_[list]; (node & NodeHeader::kTimerEnd) == 0;) {
     const NodeHeader* header = slab_.At(node);
     if (header->timer_prev != prev) return false;
     const int64_t deadline = header->deadline.load(std::memory_order_relaxed);
     if (deadline != kOver && CeilTick(deadline) < start) return false;
     prev = node;
+    node = header->timer_next;
     ++nodes;
   }
-  return true;
+  return prev == Last(list) && slab_.At(prev)->timer_next == (NodeHeader::kTimerEnd | list);
 }
 
 bool TimerWheel::Consistent() const {

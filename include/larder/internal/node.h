@@ -54,11 +54,11 @@ struct NodeHeader {
   // the entry has an idle_ttl, and to kOver once they found it expired.
   std::atomic<int64_t> deadline;
 
-  // In the cache: the previous node of the timer list, or kTimerHead | list, or kNoTimer.
+  // In the cache: the previous node of the timer list, before the first one the last; or kNoTimer.
   // Otherwise: kRemoved + cause, or kFree.
   uint32_t timer_prev;
-  // In the cache: the next node of the timer list. Otherwise: of the list that the node is on: a
-  // removal chain, a batch to be reclaimed, the free slots.
+  // In the cache: the next node of the timer list, or kTimerEnd | list. Otherwise: of the list that
+  // the node is on: a removal chain, a batch to be reclaimed, the free slots.
   uint32_t timer_next;
 
   // Pins in the low bits, flags above.
@@ -67,7 +67,7 @@ struct NodeHeader {
   // The policy's. Lru: the stamp of the last access. Others: the previous node of a list.
   std::atomic<uint32_t> policy;
 
-  static constexpr uint32_t kTimerHead = 0x80000000;
+  static constexpr uint32_t kTimerEnd = 0x80000000;
   static constexpr uint32_t kNoTimer = 0xfffffff0;
   static constexpr uint32_t kRemoved = 0xfffffff1;
   static constexpr uint32_t kFree = 0xffffffff;

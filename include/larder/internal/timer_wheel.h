@@ -37,6 +37,10 @@ namespace larder::internal {
 // whose range is over, as after a leap of time, is handed out directly, from any level. The wheel
 // jumps over what is empty, so a leap costs no more than the nodes it passes.
 //
+// What a look costs is a cache miss, on a node that only its neighbour in the list leads to. So
+// lists are taken from both ends in turn, which makes two chains of misses that overlap. For that
+// they are circular, but that the last node names its list instead of the first node.
+//
 // A node's deadline is read when its list comes up, not before: moving it to a later time needs no
 // call. Deadlines are rounded up to ticks of 2^20 ns (1.05 ms): nothing is due early, and nothing
 // waits longer than a tick plus the time until Advance is called with enough budget.
@@ -101,6 +105,8 @@ class TimerWheel {
   // The current range of a level.
   uint64_t Current(int level) const { return tick_ >> (level * kDigitLog2); }
   bool Empty(uint32_t list) const { return heads_[list] == kNoNode; }
+  // Requires: the list isn't empty.
+  NodeIndex Last(uint32_t list) const { return slab_.At(heads_[list])->timer_prev; }
   // The bits of the lists in range `parent` of the level above `level`.
   uint64_t OccupiedIn(int level, uint64_t parent) const {
     return occupied_[ListOf(level, parent << kDigitLog2) / kHalf];
@@ -128,8 +134,8 @@ class TimerWheel {
     uint32_t other;
   };
   Work FindWork() const;
-  // Takes the first node of `list` out, or moves it to where it belongs.
-  void Visit(uint32_t list, int64_t now, Due& due);
+  // Takes a node out, or moves it to where it belongs.
+  void Visit(NodeIndex node, int64_t now, Due& due);
   // Requires: there is nothing to do at the current tick.
   void UpdateNextEvent();
   bool ListConsistent(uint32_t list, size_t& nodes) const;
@@ -138,7 +144,7 @@ class TimerWheel {
   uint64_t tick_;
   int64_t next_event_ = kNever;
   size_t size_ = 0;
-  bool others_turn_ = false;                         // which of two lists was visited last
+  bool others_turn_ = false;  // which of two lists, or ends of one, was visited last
   uint64_t occupied_[kLevels * kRing / kHalf] = {};  // a bit for each list that isn't empty
   std::unique_ptr<NodeIndex[]> heads_;
 };
