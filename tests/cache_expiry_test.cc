@@ -2,7 +2,6 @@
 // When entries expire, to the nanosecond; that no operation knows an expired entry; and that
 // expired entries are reclaimed without being touched.
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -354,56 +353,6 @@ TEST_F(CacheExpiryTest, WritersReclaimWhatExpired) {
     EXPECT_LE(cache.size(), 256u);
     EXPECT_EQ(cache.Stats().expirations, 10'000u);
   }
-}
-
-TEST_F(CacheExpiryTest, RunMaintenanceKeepsToItsBudget) {
-  IntCache& cache = MakeWith(kTtl);
-  constexpr size_t kEntries = 100'000;
-  constexpr size_t kBudget = 500;
-  for (uint64_t key = 0; key < kEntries; ++key) ASSERT_TRUE(cache.Put(key, key).ok());
-  clock_.Advance(kTtl + absl::Hours(1));  // all at one instant
-  size_t worked = 0;
-  for (size_t calls = 0;; ++calls) {
-    ASSERT_LT(calls, 100 * kEntries / kBudget);
-    const uint64_t before = cache.size();
-    const size_t now = cache.RunMaintenance(kBudget);
-    if (now == 0) break;
-    worked += now;
-    EXPECT_LE(before - cache.size(), 2 * kBudget) << "about 500";
-    EXPECT_LE(now, 4 * kBudget);
-  }
-  EXPECT_GE(worked, kEntries);
-  EXPECT_EQ(cache.size(), 0u);
-  EXPECT_EQ(cache.weight(), 0u);
-  EXPECT_EQ(removed_.size(), kEntries);
-}
-
-TEST_F(CacheExpiryTest, TheBackgroundThreadReclaimsAnIdleCache) {
-  auto options = OptionsFor<IntCache>(1 << 20);
-  options.ttl = kTtl;
-  options.maintenance_interval = absl::Milliseconds(1);
-  std::atomic<uint64_t> expired{0};
-  options.on_removal = [&expired](uint64_t, uint64_t, RemovalCause cause) {
-    if (cause == kExpired) expired.fetch_add(1);
-  };
-  IntCache& cache = Make<IntCache>(options);
-  for (uint64_t key = 0; key < 5000; ++key) ASSERT_TRUE(cache.Put(key, key).ok());
-  EXPECT_EQ(cache.size(), 5000u);
-  clock_.Advance(kTtl + absl::Hours(1));
-  EXPECT_TRUE(Eventually([&] { return cache.size() == 0 && expired.load() == 5000; }));
-  End(cache);
-}
-
-TEST_F(CacheExpiryTest, TheBackgroundThreadWorksInRealTime) {
-  auto options = OptionsFor<IntCache>(1 << 20);
-  options.clock = nullptr;
-  options.ttl = absl::Milliseconds(2);
-  options.idle_ttl = absl::Milliseconds(1);
-  options.maintenance_interval = absl::Milliseconds(1);
-  IntCache& cache = Make<IntCache>(options);
-  for (uint64_t key = 0; key < 1000; ++key) ASSERT_TRUE(cache.Put(key, key).ok());
-  EXPECT_TRUE(Eventually([&] { return cache.size() == 0; }));
-  End(cache);
 }
 
 }  // namespace

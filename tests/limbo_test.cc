@@ -99,6 +99,25 @@ TEST_F(LimboTest, ABatchWaitsForItsEpochToBeOver) {
   EXPECT_TRUE(limbo_.empty());
 }
 
+TEST_F(LimboTest, WhatIsFreeCanBeTakenInParts) {
+  Seal({1, 2, 3, 4, 5}, 5);
+  Seal({6, 7}, 6);
+  limbo_.Add(Chain({8}));
+  EXPECT_EQ(limbo_.free_count(5), 0u);
+  EXPECT_EQ(limbo_.free_count(6), 5u);
+  EXPECT_EQ(limbo_.free_count(7), 7u);
+  EXPECT_THAT(Nodes(limbo_.TakeFree(7, 0)), IsEmpty());
+  EXPECT_THAT(Nodes(limbo_.TakeFree(7, 1)), ElementsAre(1));
+  EXPECT_THAT(Nodes(limbo_.TakeFree(7, 2)), ElementsAre(2, 3));
+  EXPECT_EQ(limbo_.free_count(7), 4u);
+  EXPECT_THAT(Nodes(limbo_.TakeFree(7, 3)), ElementsAre(4, 5, 6));
+  limbo_.Seal(8);
+  EXPECT_EQ(limbo_.free_count(7), 1u);
+  EXPECT_THAT(Nodes(limbo_.TakeFree(7, 3)), ElementsAre(7));
+  EXPECT_THAT(Nodes(limbo_.TakeFree(9, 1)), ElementsAre(8));
+  EXPECT_TRUE(limbo_.empty());
+}
+
 TEST_F(LimboTest, TheOlderBatchGoesFirst) {
   Seal({1}, 5);
   EXPECT_FALSE(limbo_.crowded());

@@ -63,7 +63,8 @@ namespace larder {
 // locked, leaked or half stored.
 //
 // Removed values are destroyed once no lookup can be looking at them: soon after their removal, by
-// whichever thread next removes something; at the latest by RunMaintenance or the destructor.
+// whichever thread next removes something; at the latest when RunMaintenance returns 0, or by the
+// destructor.
 template <class K, class V, EvictionPolicy Policy = Lru, class Hash = internal::DefaultHash<K>,
           class Eq = internal::DefaultEq<K>>
 class Cache {
@@ -208,7 +209,7 @@ class Cache {
     core_->ForEach(f);
   }
 
-  // Reclaims expired entries and destroys removed values, working on about `budget` of them;
+  // Reclaims expired entries and destroys removed values, working on `budget` of them at most;
   // returns how many it worked on. 0: there is nothing to do now. Writers and the background
   // thread, if there is one, do the same.
   size_t RunMaintenance(size_t budget) { return core_->RunMaintenance(budget); }

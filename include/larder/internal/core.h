@@ -309,6 +309,9 @@ class Core final : public NodeOwner {
   }
   TimerWheel::Due RemoveDue(StripeT& stripe, size_t budget, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Starts to fetch what removing the nodes from `first` on will write.
+  void PrefetchRemovals(StripeT& stripe, NodeIndex first)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // Whether `weight` more fits into the cache, without what was removed so far.
   bool Fits(uint64_t weight, const Removals& removals) const;
   // Evicts from this stripe until `weight` more fits into the cache, or `most` are evicted, or
@@ -324,11 +327,15 @@ class Core final : public NodeOwner {
   void AddWeight(uint64_t added, uint64_t removed);
 
   bool LimboIsFull(const StripeT& stripe) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  // Destroys what is known to be free of what waits; returns how many.
-  size_t TakeFree(StripeT& stripe);
+  // Destroys `most` of what is known to be free; returns how many nodes it took for that.
+  size_t TakeFree(StripeT& stripe, size_t most = SIZE_MAX);
   // The same, after a look at the readers.
-  size_t Reclaim(StripeT& stripe);
-  size_t FreeNodes(StripeT& stripe, const NodeChain& chain);
+  size_t Reclaim(StripeT& stripe, size_t most = SIZE_MAX);
+  // Takes `most` free nodes out of the limbo, for FreeNodes, without the lock. Where there is
+  // nothing to destroy, gives all of them back to the slots.
+  NodeChain TakeFreeNodes(StripeT& stripe, uint64_t free_before, size_t most)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  void FreeNodes(StripeT& stripe, const NodeChain& chain);
   void FreeOrphan(NodeIndex index) override;
 
   // --- core_load.h
@@ -354,8 +361,14 @@ class Core final : public NodeOwner {
   std::exception_ptr ClearStripe(StripeT& stripe, ThreadRecord& thread);
   void ClearBucket(StripeT& stripe, const Bucket& bucket, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  // Removes what has expired, working on about `budget` nodes; returns on how many.
-  size_t ExpireStripe(StripeT& stripe, size_t budget, ThreadRecord& thread, FirstException& thrown);
+  struct Maintenance;  // a call of RunMaintenance
+  // Destroys and removes some of what there is to. Whether there may be more.
+  bool MaintainStripe(StripeT& stripe, Maintenance& work);
+  void LookAtReaders();
+  // The same, where maintenance has removed enough since it last did so.
+  void LookIfDue(Maintenance& work);
+  // Looks at the readers, and destroys what they leave.
+  void ReclaimAll(Maintenance& work);
   // Whether removed nodes or tables wait for a look at the readers, fresh ones included.
   bool SealLimbo(StripeT& stripe);
   absl::Status CheckStripe(StripeT& stripe, uint64_t* weight);
@@ -381,7 +394,11 @@ class Core final : public NodeOwner {
   alignas(64) std::atomic<uint64_t> weight_{0};
   std::atomic<uint64_t> max_overshoot_{0};
   alignas(64) std::atomic<uint64_t> capacity_;
-  std::atomic<size_t> maintenance_cursor_{0};
+
+  // Maintenance's: where the next call starts, and what was removed since the last look at readers.
+  alignas(64) std::atomic<size_t> maintenance_cursor_{0};
+  std::atomic<size_t> unlooked_nodes_{0};
+  std::atomic<uint64_t> unlooked_weight_{0};
 
   std::unique_ptr<MaintenanceThread> maintenance_;
 };

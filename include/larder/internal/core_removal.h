@@ -24,12 +24,16 @@ inline constexpr size_t kExpiryPerWrite = 8;
 inline constexpr size_t kRemovalsPerLock = 64;
 // Removed nodes of a stripe before a look at all readers is worth its price.
 inline constexpr size_t kReclaimBatch = 64;
+// Nodes destroyed at once where others are removed: more than these are, as a rule, but not so many
+// that one operation pays for what a burst left behind.
+inline constexpr size_t kFreedPerRemovals = 2 * kReclaimBatch;
 
 template <class K, class V, class P, class H, class E>
 class Core<K, V, P, H, E>::Removals {
  public:
-  Removals(Core& core, StripeT& stripe, ThreadRecord& thread)
-      : core_(core), stripe_(stripe), thread_(thread) {}
+  // `reclaims`: whether the operation also sees to what waits in the stripe's limbo.
+  Removals(Core& core, StripeT& stripe, ThreadRecord& thread, bool reclaims = true)
+      : core_(core), stripe_(stripe), thread_(thread), reclaims_(reclaims) {}
   Removals(const Removals&) = delete;
   Removals& operator=(const Removals&) = delete;
 
@@ -74,7 +78,7 @@ class Core<K, V, P, H, E>::Removals {
       PutIntoLimbo(stripe_);
     }
     core_.FreeNodes(stripe_, std::exchange(free_, NodeChain()));
-    if (std::exchange(crowded_, false)) core_.Reclaim(stripe_);
+    if (std::exchange(crowded_, false)) core_.Reclaim(stripe_, kFreedPerRemovals);
     return thrown;
   }
 
@@ -100,18 +104,19 @@ class Core<K, V, P, H, E>::Removals {
 
   ABSL_ATTRIBUTE_NOINLINE void SealLimbo(StripeT& stripe)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
+    if (!reclaims_) return;
     stripe.limbo.Seal(Epoch::Advance());
-    free_ = stripe.limbo.TakeFree(Epoch::FreeBefore());
-    if constexpr (kNothingToDestroy) {
-      if (!free_.empty()) stripe.slots.Free(free_.first, free_.last);
-      free_ = NodeChain();
-    }
-    crowded_ = stripe.limbo.crowded() || stripe.HasRetiredTables();
+    const uint64_t free_before = Epoch::FreeBefore();
+    free_ = core_.TakeFreeNodes(stripe, free_before, kFreedPerRemovals);
+    // Where free nodes are left, there is no need to find more.
+    const bool all_taken = stripe.limbo.free_count(free_before) == 0;
+    crowded_ = (all_taken && stripe.limbo.crowded()) || stripe.HasRetiredTables();
   }
 
   Core& core_;
   StripeT& stripe_;
   ThreadRecord& thread_;
+  const bool reclaims_;
   NodeChain chain_;
   NodeChain free_;        // taken from limbo, to be destroyed
   bool crowded_ = false;  // something waits for a look at the readers
@@ -158,11 +163,30 @@ RemovalCause Core<K, V, P, H, E>::Remove(StripeT& stripe, NodeIndex index, Remov
   return Detach(stripe, index, cause, removals);
 }
 
+// The nodes are at hand, as the wheel has just looked at them; what they lead to is not, and comes
+// faster all at once than one after the other.
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::PrefetchRemovals(StripeT& stripe, NodeIndex first) {
+  if constexpr (kCheapHash) {
+    for (NodeIndex index = first; index != kNoNode; index = slab_.At(index)->timer_next) {
+      __builtin_prefetch(&NodeAt(index)->key);
+    }
+  }
+  const Table& table = *stripe.table.load(std::memory_order_relaxed);
+  for (NodeIndex index = first; index != kNoNode;) {
+    const NodeT& node = *NodeAt(index);
+    table.Prefetch(HomeOf(node));
+    PrefetchNeighbours(node);
+    index = node.timer_next;
+  }
+}
+
 template <class K, class V, class P, class H, class E>
 TimerWheel::Due Core<K, V, P, H, E>::RemoveDue(StripeT& stripe, size_t budget, Removals& removals) {
   const int64_t now = Now();
   if (stripe.wheel->next_event() > now) return {};
   const TimerWheel::Due due = stripe.wheel->Advance(now, budget);
+  PrefetchRemovals(stripe, due.first);
   for (NodeIndex index = due.first; index != kNoNode;) {
     NodeHeader* node = slab_.At(index);
     const NodeIndex next = node->timer_next;
@@ -276,32 +300,38 @@ bool Core<K, V, P, H, E>::LimboIsFull(const StripeT& stripe) const {
 }
 
 template <class K, class V, class P, class H, class E>
-size_t Core<K, V, P, H, E>::Reclaim(StripeT& stripe) {
+size_t Core<K, V, P, H, E>::Reclaim(StripeT& stripe, size_t most) {
   Epoch::LookAtReaders();
-  return TakeFree(stripe);
+  return TakeFree(stripe, most);
 }
 
 template <class K, class V, class P, class H, class E>
-size_t Core<K, V, P, H, E>::TakeFree(StripeT& stripe) {
+size_t Core<K, V, P, H, E>::TakeFree(StripeT& stripe, size_t most) {
   const uint64_t free_before = Epoch::FreeBefore();
   NodeChain free;
   typename StripeT::RetiredTables tables;
   {
     MutexLock lock(&stripe.mutex);
-    free = stripe.limbo.TakeFree(free_before);
+    free = TakeFreeNodes(stripe, free_before, most);
     tables = stripe.TakeRetiredTables(free_before);
   }
-  return FreeNodes(stripe, free);
+  FreeNodes(stripe, free);
+  return free.count;
 }
 
 template <class K, class V, class P, class H, class E>
-size_t Core<K, V, P, H, E>::FreeNodes(StripeT& stripe, const NodeChain& chain) {
-  if (chain.empty()) return 0;
+NodeChain Core<K, V, P, H, E>::TakeFreeNodes(StripeT& stripe, uint64_t free_before, size_t most) {
   if constexpr (kNothingToDestroy) {
-    MutexLock lock(&stripe.mutex);
-    stripe.slots.Free(chain.first, chain.last);
-    return chain.count;
+    const NodeChain free = stripe.limbo.TakeFree(free_before);
+    if (!free.empty()) stripe.slots.Free(free.first, free.last);
+    return {};
   }
+  return stripe.limbo.TakeFree(free_before, most);
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::FreeNodes(StripeT& stripe, const NodeChain& chain) {
+  if (chain.empty()) return;
   NodeChain freed;
   for (NodeIndex index = chain.first; index != kNoNode;) {
     NodeT* node = NodeAt(index);
@@ -312,10 +342,9 @@ size_t Core<K, V, P, H, E>::FreeNodes(StripeT& stripe, const NodeChain& chain) {
     }
     index = next;
   }
-  if (freed.empty()) return 0;
+  if (freed.empty()) return;
   MutexLock lock(&stripe.mutex);
   stripe.slots.Free(freed.first, freed.last);
-  return freed.count;
 }
 
 template <class K, class V, class P, class H, class E>

@@ -18,6 +18,11 @@ namespace larder::internal {
 
 // Buckets walked while holding a lock once.
 inline constexpr size_t kBucketsPerLock = 8;
+// Nodes that maintenance removes before it looks at the readers, if there are as many to remove.
+// Few enough for them to be at hand still when they are destroyed.
+inline constexpr size_t kRemovalsPerLook = 4096;
+// Nodes that could be worked on in the time that a look at the readers takes, more or less.
+inline constexpr size_t kNodesPerLook = 128;
 
 template <class K, class V, class P, class H, class E>
 template <class F>
@@ -57,6 +62,7 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
   FirstException thrown;
   size_t erased = 0;
   for (StripeT& stripe : stripes()) {
+    const size_t erased_before = erased;
     Removals removals(*this, stripe, thread);
     {
       EpochGuard guard(thread);
@@ -102,6 +108,8 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
       }
     }
     thrown.Keep(removals.Finish());
+    // What is erased at once isn't left to others to destroy.
+    if (erased - erased_before > kFreedPerRemovals) Reclaim(stripe);
   }
   Rethrow(thrown.Take());
   return erased;
@@ -160,49 +168,94 @@ void Core<K, V, P, H, E>::ClearBucket(StripeT& stripe, const Bucket& bucket, Rem
 }
 
 template <class K, class V, class P, class H, class E>
+struct Core<K, V, P, H, E>::Maintenance {
+  ThreadRecord& thread;
+  size_t budget;      // what is left of it
+  size_t worked = 0;  // nodes removed or moved in the wheel, and nodes destroyed
+  FirstException thrown = {};
+
+  void Count(size_t nodes) {
+    worked += nodes;
+    budget -= nodes;
+  }
+};
+
+template <class K, class V, class P, class H, class E>
 size_t Core<K, V, P, H, E>::RunMaintenance(size_t budget) {
-  ThreadRecord& thread = EnterCall();
-  FirstException thrown;
-  size_t worked = 0;
+  Maintenance work{.thread = EnterCall(), .budget = budget};
   // From where the last call stopped, so that small budgets reach every stripe in turn.
   const size_t start = maintenance_cursor_.load(std::memory_order_relaxed);
-  const auto stripe_at = [&](size_t i) -> StripeT& {
-    return stripes_[(start + i) & (stripe_count() - 1)];
-  };
   size_t visited = 0;
-  bool waiting = false;
-  for (; visited < stripe_count() && worked < budget; ++visited) {
-    worked += ExpireStripe(stripe_at(visited), budget - worked, thread, thrown);
-    waiting |= SealLimbo(stripe_at(visited));
+  // Until none in a whole round had anything to do.
+  for (size_t done = 0; done < stripe_count() && work.budget > 0; ++visited) {
+    LookIfDue(work);
+    const bool more = MaintainStripe(stripes_[(start + visited) & (stripe_count() - 1)], work);
+    done = more ? 0 : done + 1;
   }
   maintenance_cursor_.store(start + visited, std::memory_order_relaxed);
-  if (waiting) {
-    // One look for all of them: it interrupts every thread.
-    Epoch::LookAtReaders();
-    for (size_t i = 0; i < visited; ++i) worked += TakeFree(stripe_at(i));
-  }
-  Rethrow(thrown.Take());
-  return worked;
+  // That alone is about as much work as half a small budget: after more, it is the next call's.
+  if (work.budget > 0 && work.worked <= budget / 2) ReclaimAll(work);
+  Rethrow(work.thrown.Take());
+  return work.worked;
 }
 
 template <class K, class V, class P, class H, class E>
-size_t Core<K, V, P, H, E>::ExpireStripe(StripeT& stripe, size_t budget, ThreadRecord& thread,
-                                         FirstException& thrown) {
-  size_t worked = 0;
-  for (bool more = true; more && worked < budget;) {
-    Removals removals(*this, stripe, thread);
-    {
-      MutexLock lock(&stripe.mutex);
-      const TimerWheel::Due due =
-          RemoveExpired(stripe, std::min(budget - worked, kRemovalsPerLock), removals);
-      worked += due.visited;
-      more = due.more;
+bool Core<K, V, P, H, E>::MaintainStripe(StripeT& stripe, Maintenance& work) {
+  Removals removals(*this, stripe, work.thread, /*reclaims=*/false);
+  TimerWheel::Due due;
+  NodeChain free;
+  {
+    MutexLock lock(&stripe.mutex);
+    free = TakeFreeNodes(stripe, Epoch::FreeBefore(), std::min(work.budget, kRemovalsPerLock));
+    work.Count(free.count);
+    // What is free goes first, so that a burst of removals leaves little behind.
+    if (free.count < kRemovalsPerLock) {
+      due = RemoveExpired(stripe, std::min(work.budget, kRemovalsPerLock), removals);
+      work.Count(due.visited);
+    }
+    if (due.count != 0) {
+      unlooked_nodes_.fetch_add(due.count, std::memory_order_relaxed);
+      unlooked_weight_.fetch_add(removals.uncounted(), std::memory_order_relaxed);
       removals.CountWeight(0);
       removals.Park(stripe);
+      if (LimboIsFull(stripe)) stripe.limbo.Seal(Epoch::Advance());
     }
-    thrown.Keep(removals.Finish());
   }
-  return worked;
+  work.thrown.Keep(removals.Finish());
+  FreeNodes(stripe, free);
+  return due.more || !free.empty();
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::LookIfDue(Maintenance& work) {
+  if (unlooked_nodes_.load(std::memory_order_relaxed) < kRemovalsPerLook &&
+      unlooked_weight_.load(std::memory_order_relaxed) / stripe_count() < sizing_.reclaim_weight) {
+    return;
+  }
+  LookAtReaders();
+  // Something is left for what the call is for.
+  work.budget -= std::min(kNodesPerLook, work.budget / 2);
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::LookAtReaders() {
+  unlooked_nodes_.store(0, std::memory_order_relaxed);
+  unlooked_weight_.store(0, std::memory_order_relaxed);
+  Epoch::LookAtReaders();
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::ReclaimAll(Maintenance& work) {
+  bool waiting = false;
+  for (StripeT& stripe : stripes()) waiting |= SealLimbo(stripe);
+  if (!waiting) return;
+  // One look for all of them: it interrupts every thread.
+  LookAtReaders();
+  for (StripeT& stripe : stripes()) {
+    for (size_t freed = 1; freed > 0 && work.budget > 0; work.Count(freed)) {
+      freed = TakeFree(stripe, std::min(work.budget, kRemovalsPerLock));
+    }
+  }
 }
 
 template <class K, class V, class P, class H, class E>

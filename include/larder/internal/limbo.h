@@ -39,6 +39,16 @@ struct NodeChain {
     weight += other.weight;
   }
 
+  // Takes the first `nodes` out, 0 < nodes < count, and looks at each. What they weigh isn't known
+  // any more: all of the weight stays.
+  NodeChain TakeFront(const Slab& slab, size_t nodes) {
+    NodeChain front{.first = first, .last = first, .count = static_cast<uint32_t>(nodes)};
+    for (size_t i = 1; i < nodes; ++i) front.last = slab.At(front.last)->timer_next;
+    first = std::exchange(slab.At(front.last)->timer_next, kNoNode);
+    count -= front.count;
+    return front;
+  }
+
  private:
   void Link(const Slab& slab, NodeIndex node) {
     (empty() ? first : slab.At(last)->timer_next) = node;
@@ -71,10 +81,21 @@ class Limbo {
     batch.tag = tag;
   }
 
-  // Takes out the batches from before the epoch `free_before`.
-  NodeChain TakeFree(uint64_t free_before) {
+  // Nodes in batches from before the epoch `free_before`.
+  size_t free_count(uint64_t free_before) const {
+    const size_t older = older_.tag < free_before ? older_.chain.count : 0;
+    return older + (newer_.tag < free_before ? newer_.chain.count : 0);
+  }
+
+  // Takes out `most` nodes of the batches from before the epoch `free_before`. Looks at those of a
+  // batch that is taken in part, at none of one that is taken whole.
+  NodeChain TakeFree(uint64_t free_before, size_t most = SIZE_MAX) {
     NodeChain free;
-    while (!older_.chain.empty() && older_.tag < free_before) {
+    while (!older_.chain.empty() && older_.tag < free_before && free.count < most) {
+      if (older_.chain.count > most - free.count) {
+        free.Append(slab_, older_.chain.TakeFront(slab_, most - free.count));
+        break;
+      }
       free.Append(slab_, older_.chain);
       older_ = std::exchange(newer_, Tagged());
     }
