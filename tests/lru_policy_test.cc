@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // LruPolicy by itself, against a list.
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <latch>
-#include <list>
 #include <random>
-#include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -18,123 +13,17 @@
 #include "larder/internal/slab.h"
 #include "larder/internal/thread_record.h"
 #include "larder/removal_cause.h"
-#include "tests/support/allocations.h"
+#include "tests/support/lru_stripe.h"
 #include "tests/support/rounds.h"
 
 namespace larder::internal {
 namespace {
 
-using ::larder::test::Allocations;
 using ::larder::test::Rounds;
 using ::larder::test::SeedOfRound;
 
-// A stripe of bare nodes under the policy, as the cache's writers use it.
-class PolicyStripe {
- public:
-  NodeIndex Insert(ThreadRecord& thread = ThreadRecord::Current()) {
-    const NodeIndex node = NewNode();
-    Enter(node, thread);
-    return node;
-  }
-  // An insertion that has to make room, after it has taken its slot.
-  NodeIndex InsertEvicting(NodeIndex* victim) {
-    const NodeIndex node = NewNode();
-    *victim = Evict();
-    Enter(node, ThreadRecord::Current());
-    return node;
-  }
-  NodeIndex Replace(NodeIndex old) {
-    const NodeIndex node = NewNode();
-    slab_.At(old)->SetRemoved(RemovalCause::kReplaced);
-    policy_.OnReplace(old, node, ThreadRecord::Current());
-    slab_.At(node)->timer_prev = NodeHeader::kNoTimer;
-    slots_.Free(old);
-    return node;
-  }
-
-  void Remove(NodeIndex node) {
-    policy_.OnRemove(node);
-    Leave(node, RemovalCause::kErased);
-  }
-
-  void Hit(NodeIndex node, ThreadRecord& thread = ThreadRecord::Current()) {
-    if (LruPolicy::OnHit(*slab_.At(node), thread, shared_)) return;
-    policy_.Renew(thread);
-    EXPECT_TRUE(LruPolicy::OnHit(*slab_.At(node), thread, shared_));
-  }
-
-  NodeIndex Victim() {
-    if (fail_after_ >= 0) Allocations::FailAfter(fail_after_);
-    const NodeIndex victim = policy_.Victim(live_);
-    Allocations::Disarm();
-    return victim;
-  }
-  NodeIndex Evict() {
-    const NodeIndex victim = Victim();
-    if (victim == kNoNode) return victim;
-    policy_.OnEvict(victim, victim);
-    Leave(victim, RemovalCause::kEvicted);
-    return victim;
-  }
-
-  // From now on, in each call of the policy, one allocation after `count` others fails.
-  void FailAllocationsAfter(int64_t count) { fail_after_ = count; }
-
-  // What a thread does that was stopped within a hit.
-  void StampLate(NodeIndex node, uint32_t stamp) { slab_.At(node)->policy.store(stamp); }
-  uint32_t StampOf(NodeIndex node) const { return slab_.At(node)->policy.load(); }
-
-  bool Holds(NodeIndex node) const { return slab_.At(node)->InCache(); }
-  size_t live() const { return live_; }
-  size_t slots() const { return slots_.slots_used(); }
-  uint64_t slots_walked() const { return policy_.slots_walked(); }
-
- private:
-  NodeIndex NewNode() {
-    const NodeIndex node = slots_.Allocate();
-    slab_.At(node)->policy.store(0);
-    return node;
-  }
-  void Enter(NodeIndex node, ThreadRecord& thread) {
-    if (fail_after_ >= 0) Allocations::FailAfter(fail_after_);
-    policy_.OnInsert(node, node, thread);
-    Allocations::Disarm();
-    slab_.At(node)->timer_prev = NodeHeader::kNoTimer;
-    ++live_;
-  }
-  void Leave(NodeIndex node, RemovalCause cause) {
-    slab_.At(node)->SetRemoved(cause);
-    slots_.Free(node);
-    --live_;
-  }
-
-  Slab slab_{sizeof(NodeHeader), 6};
-  SlotAllocator slots_{&slab_, 0};
-  LruPolicy::Shared shared_;
-  LruPolicy policy_{&slab_, &slots_, &shared_};
-  size_t live_ = 0;
-  int64_t fail_after_ = -1;  // negative: none fails
-};
-
-// What an exact LRU would do.
-class LruList {
- public:
-  void Insert(NodeIndex node) { places_[node] = order_.insert(order_.begin(), node); }
-  void Hit(NodeIndex node) { order_.splice(order_.begin(), order_, places_.at(node)); }
-  void Remove(NodeIndex node) {
-    order_.erase(places_.at(node));
-    places_.erase(node);
-  }
-  NodeIndex Oldest() const { return order_.back(); }
-  size_t size() const { return order_.size(); }
-
- private:
-  std::list<NodeIndex> order_;  // the most recently used first
-  std::unordered_map<NodeIndex, std::list<NodeIndex>::iterator> places_;
-};
-
 TEST(LruPolicyTest, AnEmptyStripeHasNoVictim) {
-  PolicyStripe stripe;
+  LruStripe stripe;
   EXPECT_EQ(stripe.Victim(), kNoNode);
   const NodeIndex node = stripe.Insert();
   EXPECT_EQ(stripe.Victim(), node);
@@ -145,7 +34,7 @@ TEST(LruPolicyTest, AnEmptyStripeHasNoVictim) {
 
 TEST(LruPolicyTest, EvictsInTheOrderOfInsertionWhereNothingIsHit) {
   for (const size_t size : {1, 2, 255, 256, 257, 5'000}) {
-    PolicyStripe stripe;
+    LruStripe stripe;
     std::vector<NodeIndex> nodes;
     for (size_t i = 0; i < size; ++i) nodes.push_back(stripe.Insert());
     for (const NodeIndex node : nodes) ASSERT_EQ(stripe.Evict(), node) << "of " << size;
@@ -154,7 +43,7 @@ TEST(LruPolicyTest, EvictsInTheOrderOfInsertionWhereNothingIsHit) {
 
 TEST(LruPolicyTest, AHitMakesANodeTheLastVictim) {
   for (const size_t size : {2, 100, 2'000}) {
-    PolicyStripe stripe;
+    LruStripe stripe;
     const NodeIndex hit = stripe.Insert();
     std::vector<NodeIndex> others;
     for (size_t i = 1; i < size; ++i) others.push_back(stripe.Insert());
@@ -167,7 +56,7 @@ TEST(LruPolicyTest, AHitMakesANodeTheLastVictim) {
 }
 
 TEST(LruPolicyTest, HitsInARowOnOneNodeAreOne) {
-  PolicyStripe stripe;
+  LruStripe stripe;
   const NodeIndex first = stripe.Insert();
   const NodeIndex second = stripe.Insert();
   for (int i = 0; i < 1'000; ++i) stripe.Hit(first);
@@ -179,7 +68,7 @@ TEST(LruPolicyTest, HitsInARowOnOneNodeAreOne) {
 // A node has 32 bits for its stamp; the clock passes that many accesses again and again.
 TEST(LruPolicyTest, StaysExactPastFourBillionAccesses) {
   ThreadRecord& self = ThreadRecord::Current();
-  PolicyStripe stripe;
+  LruStripe stripe;
   LruList list;
   std::vector<NodeIndex> nodes;
   const auto insert = [&] {
@@ -215,7 +104,7 @@ TEST(LruPolicyTest, StaysExactPastFourBillionAccesses) {
 
 // A slot that is reused for a new node isn't taken for the old one, which was queued as a victim.
 TEST(LruPolicyTest, AQueuedNodesSuccessorInItsSlotIsNoVictim) {
-  PolicyStripe stripe;
+  LruStripe stripe;
   std::vector<NodeIndex> nodes;
   for (int i = 0; i < 100; ++i) nodes.push_back(stripe.Insert());
   EXPECT_EQ(stripe.Victim(), nodes[0]);
@@ -229,7 +118,7 @@ TEST(LruPolicyTest, AQueuedNodesSuccessorInItsSlotIsNoVictim) {
 // Each node that is queued is hit before its turn, so that every queue comes to nothing.
 TEST(LruPolicyTest, AQueueThatHitsHaveOutdatedIsFilledAnew) {
   for (const size_t size : {10, 1'000, 5'000}) {
-    PolicyStripe stripe;
+    LruStripe stripe;
     std::vector<NodeIndex> nodes;
     for (size_t i = 0; i < size; ++i) nodes.push_back(stripe.Insert());
     std::mt19937_64 random(1);
@@ -323,7 +212,7 @@ class Fuzzer {
   const size_t most_;
   size_t capacity_;
   const size_t writes_in_16_;  // mostly hits, mostly writes, or both
-  PolicyStripe stripe_;
+  LruStripe stripe_;
   LruList list_;
   std::vector<NodeIndex> live_;
 };
@@ -348,7 +237,7 @@ TEST(LruPolicyTest, TheOrderIsExactInAStripeOfWhichThePartThatSeemsOldestIsQueue
 TEST(LruPolicyTest, TheOrderIsExactWhenAllIsHitDuringAWalk) {
   constexpr size_t kNodes = 6'000;
   std::mt19937_64 random(1);
-  PolicyStripe stripe;
+  LruStripe stripe;
   LruList list;
   std::vector<NodeIndex> nodes;
   for (size_t i = 0; i < kNodes; ++i) {
@@ -375,7 +264,7 @@ TEST(LruPolicyTest, TheOrderIsExactWhenAllIsHitDuringAWalk) {
 
 TEST(LruPolicyTest, TheOrderIsExactWhereMemoryIsShort) {
   for (const int64_t after : {0, 1, 2, 3}) {
-    PolicyStripe stripe;
+    LruStripe stripe;
     LruList list;
     for (size_t i = 0; i < 3'000; ++i) {
       // In turns: what was begun with memory goes on without.
@@ -403,7 +292,7 @@ TEST(LruPolicyTest, TheOrderIsExactWhereMemoryIsShort) {
 // The most slots that one insertion looked at, with what it evicted.
 class WalkMeter {
  public:
-  explicit WalkMeter(const PolicyStripe& stripe) : stripe_(stripe) {}
+  explicit WalkMeter(const LruStripe& stripe) : stripe_(stripe) {}
   template <class F>
   void Measure(F&& f) {
     const uint64_t before = stripe_.slots_walked();
@@ -413,14 +302,14 @@ class WalkMeter {
   uint64_t most() const { return most_; }
 
  private:
-  const PolicyStripe& stripe_;
+  const LruStripe& stripe_;
   uint64_t most_ = 0;
 };
 
 TEST(LruPolicyTest, NoInsertionLooksAtMoreThanASmallPartOfALargeStripe) {
   for (const size_t size : {20'000, 33'000, 40'000, 64'000}) {
     std::mt19937_64 random(size);
-    PolicyStripe stripe;
+    LruStripe stripe;
     std::vector<NodeIndex> nodes;
     WalkMeter growing(stripe);
     for (size_t i = 0; i < size; ++i) {
@@ -444,8 +333,8 @@ TEST(LruPolicyTest, NoInsertionLooksAtMoreThanASmallPartOfALargeStripe) {
 
 // A thread's clock is shared by all caches it uses.
 TEST(LruPolicyTest, TheOrderIsExactInEachOfSeveralStripes) {
-  PolicyStripe busy;
-  PolicyStripe quiet;
+  LruStripe busy;
+  LruStripe quiet;
   const NodeIndex often = busy.Insert();
   const NodeIndex first = quiet.Insert();
   const NodeIndex second = quiet.Insert();
@@ -458,139 +347,6 @@ TEST(LruPolicyTest, TheOrderIsExactInEachOfSeveralStripes) {
   for (int i = 0; i < 1'000; ++i) busy.Hit(often);
   quiet.Hit(second);
   EXPECT_EQ(quiet.Victim(), first);
-}
-
-// Runs f in another thread, to its end.
-template <class F>
-void InAnotherThread(F&& f) {
-  std::thread([&] { f(ThreadRecord::Current()); }).join();
-}
-
-TEST(LruPolicyTest, AHitOfAThreadThatIsNewCountsAsNoOlderThanTheLastFewWrites) {
-  PolicyStripe stripe;
-  std::vector<NodeIndex> nodes;
-  for (int i = 0; i < 2'000; ++i) nodes.push_back(stripe.Insert());
-  InAnotherThread([&](ThreadRecord& other) {
-    // As if it had never used a cache; its record may be that of a thread that had.
-    other.recency = 0;
-    stripe.Hit(nodes[0], other);
-    stripe.Hit(nodes[1], other);
-  });
-  // Behind by at most what a stripe's writers do before they publish their clock.
-  for (int i = 0; i < 1'900; ++i) {
-    const NodeIndex victim = stripe.Evict();
-    ASSERT_NE(victim, nodes[0]) << i;
-    ASSERT_NE(victim, nodes[1]) << i;
-  }
-}
-
-// A thread that lags takes over the time of what it hits; its next hit is then the latest.
-TEST(LruPolicyTest, AThreadCatchesUpWithWhatItMeets) {
-  PolicyStripe stripe;
-  std::vector<NodeIndex> nodes;
-  for (int i = 0; i < 40; ++i) nodes.push_back(stripe.Insert());
-  InAnotherThread([&](ThreadRecord& other) {
-    other.recency = 0;
-    stripe.Hit(nodes.back(), other);
-    stripe.Hit(nodes[0], other);
-  });
-  for (int i = 1; i < 40; ++i) EXPECT_EQ(stripe.Evict(), nodes[static_cast<size_t>(i)]);
-  EXPECT_EQ(stripe.Evict(), nodes[0]);
-}
-
-// One thread only reads, far more often than another one writes, and stops. What it read long ago
-// must not outlive what is written since.
-TEST(LruPolicyTest, WhatAnotherThreadHitOftenButLongAgoIsEvictedInTime) {
-  constexpr size_t kNodes = 1'000;
-  PolicyStripe stripe;
-  std::vector<NodeIndex> old;
-  ThreadRecord& writer = ThreadRecord::Current();
-  writer.recency = 0;
-  for (size_t i = 0; i < kNodes; ++i) old.push_back(stripe.Insert(writer));
-  InAnotherThread([&](ThreadRecord& reader) {
-    for (int i = 0; i < 100; ++i) {
-      for (const NodeIndex node : old) stripe.Hit(node, reader);
-    }
-  });
-  // Exact LRU needs kNodes writes to evict them all.
-  std::vector<bool> evicted(10 * kNodes);
-  size_t gone = 0;
-  for (size_t i = 0; i < 2 * kNodes; ++i) {
-    const NodeIndex victim = stripe.Evict();
-    // Slots are reused: only the first node in each of these was an old one.
-    if (victim < kNodes && !evicted[victim]) {
-      evicted[victim] = true;
-      ++gone;
-    }
-    stripe.Insert(writer);
-  }
-  EXPECT_EQ(gone, kNodes);
-}
-
-// A thread that is stopped within a hit, and goes on much later, leaves a stamp that is older than
-// all that is queued.
-TEST(LruPolicyTest, WhatWasStampedLateIsEvictedInTime) {
-  constexpr size_t kNodes = 3'000;
-  PolicyStripe stripe;
-  std::vector<NodeIndex> nodes;
-  for (size_t i = 0; i < kNodes; ++i) nodes.push_back(stripe.Insert());
-  const uint32_t stamp = stripe.StampOf(nodes[10]);
-  NodeIndex victim;
-  for (size_t i = 0; i < kNodes / 2; ++i) stripe.InsertEvicting(&victim);
-  const NodeIndex late = nodes[kNodes - 1];
-  stripe.StampLate(late, stamp);
-  bool evicted = false;
-  for (size_t i = 0; i < 2 * kNodes && !evicted; ++i) {
-    stripe.InsertEvicting(&victim);
-    evicted = victim == late;
-  }
-  EXPECT_TRUE(evicted);
-}
-
-// All of them; none is left that the queue could know of.
-TEST(LruPolicyTest, NodesThatWereAllStampedLateAreVictimsStill) {
-  PolicyStripe stripe;
-  std::vector<NodeIndex> nodes;
-  for (size_t i = 0; i < 1'000; ++i) nodes.push_back(stripe.Insert());
-  for (size_t i = 0; i < 500; ++i) stripe.Evict();
-  for (size_t i = 500; i < 1'000; ++i) stripe.StampLate(nodes[i], static_cast<uint32_t>(i - 499));
-  for (size_t i = 500; i < 1'000; ++i) {
-    const NodeIndex victim = stripe.Evict();
-    ASSERT_NE(victim, kNoNode);
-    ASSERT_FALSE(stripe.Holds(victim));
-  }
-  EXPECT_EQ(stripe.live(), 0u);
-  EXPECT_EQ(stripe.Victim(), kNoNode);
-}
-
-// Nodes are hit all the time by others, so that none is as it was when it was queued: there is a
-// victim still, each time.
-TEST(LruPolicyTest, ThereIsAVictimWhileAllNodesAreBeingHit) {
-  for (const size_t size : {1, 3, 20, 400}) {
-    PolicyStripe stripe;
-    std::vector<NodeIndex> nodes;
-    for (size_t i = 0; i < size; ++i) nodes.push_back(stripe.Insert());
-    std::atomic<bool> done{false};
-    std::latch hitting(2);
-    std::vector<std::thread> threads;
-    for (int t = 0; t < 2; ++t) {
-      threads.emplace_back([&] {
-        ThreadRecord& self = ThreadRecord::Current();
-        hitting.count_down();
-        while (!done.load(std::memory_order_relaxed)) {
-          for (const NodeIndex node : nodes) stripe.Hit(node, self);
-        }
-      });
-    }
-    hitting.wait();
-    for (int i = 0; i < Rounds(20'000 / static_cast<int>(size) + 100); ++i) {
-      const NodeIndex victim = stripe.Victim();
-      ASSERT_NE(victim, kNoNode);
-      ASSERT_TRUE(stripe.Holds(victim));
-    }
-    done.store(true);
-    for (std::thread& thread : threads) thread.join();
-  }
 }
 
 }  // namespace
