@@ -144,6 +144,14 @@ Pages Pages::Allocate(size_t bytes) {
   return Pages(data, rounded);
 }
 
+void Pages::Populate(size_t offset, size_t bytes) {
+#if defined(MADV_POPULATE_WRITE)
+  // Kernels before 5.14 refuse, and so does one that is out of memory: it comes to that later,
+  // then.
+  if (bytes > 0) madvise(static_cast<char*>(data_) + offset, bytes, MADV_POPULATE_WRITE);
+#endif
+}
+
 Pages::~Pages() {
   if (data_ == nullptr) return;
 #if LARDER_LEAK_ROOTS

@@ -2,7 +2,8 @@
 //
 // Core: the engine behind Cache, one class in several files: its state here, its beginning and end
 // in core_lifecycle.h, lookups in core_read.h, changes in core_write.h, how entries leave in
-// core_removal.h, loads in core_load.h, walks over all entries in core_walk.h.
+// core_removal.h, loads in core_load.h, walks over all entries in core_walk.h, the growth of tables
+// in core_growth.h.
 
 #ifndef LARDER_INTERNAL_CORE_H_
 #define LARDER_INTERNAL_CORE_H_
@@ -243,7 +244,7 @@ class Core final : public NodeOwner {
   // What few stores have left to do when the lock is released. Adds to `thrown` what was thrown
   // first.
   void FinishStore(StripeT& stripe, Removals& removals, uint64_t weight, StoreResult result,
-                   bool replaced_table, std::exception_ptr& thrown);
+                   bool retired_table, std::exception_ptr& thrown);
   template <class Condition>
   StoreResult StoreLocked(StripeT& stripe, K&& key, V&& value, const NewEntry& entry,
                           Condition&& may_store, bool others_made_room, Removals& removals,
@@ -281,6 +282,16 @@ class Core final : public NodeOwner {
              Removals& removals) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   void Publish(StripeT& stripe, Table::Position replaced, NodeIndex index, const NewEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+
+  // --- core_growth.h
+  // Provides the larger table, or a part of it, that a stripe wants.
+  void ProvideLarger(StripeT& stripe);
+  // Moves a growing table on; returns how many entries it copied.
+  size_t StepTable(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Moves a growing table on, and makes room in it. False where memory is out.
+  bool PrepareTable(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Moves a growing table on by about `budget` entries; returns by how many.
+  size_t GrowStripe(StripeT& stripe, size_t budget);
 
   // --- core_removal.h
   uint64_t WeightOf(const NodeHeader& node, NodeIndex index) const;
@@ -353,14 +364,17 @@ class Core final : public NodeOwner {
   void Land(Flight& flight);
 
   // --- core_walk.h
-  // Calls f(NodeIndex, Node&) for what is in the stripe's table; inside a guard.
+  // Calls f(NodeIndex, Node&) for what is in the stripe's table, once for each entry; inside a
+  // guard.
   template <class F>
-  void ForEachNode(const Table& table, F&& f);
+  void ForEachNode(const StripeT& stripe, F&& f);
   template <class F>
-  void ForEachNode(const Bucket& bucket, F&& f);
+  void ForEachNode(const Bucket& bucket, const TableView* older, F&& f);
   std::exception_ptr ClearStripe(StripeT& stripe, ThreadRecord& thread);
-  void ClearBucket(StripeT& stripe, const Bucket& bucket, Removals& removals)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Removes those nodes of the next `most` buckets that are still in the cache, whether the
+  // stripe's table still has them or not.
+  void ClearBuckets(StripeT& stripe, const TableView& table, size_t& next, size_t most,
+                    Removals& removals) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   struct Maintenance;  // a call of RunMaintenance
   // Destroys and removes some of what there is to. Whether there may be more.
   bool MaintainStripe(StripeT& stripe, Maintenance& work);

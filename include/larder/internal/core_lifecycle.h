@@ -60,7 +60,7 @@ auto Core<K, V, P, H, E>::Create(const CacheOptions& options, Weigher weigher,
     if (!core->slab_.ok()) return exhausted("no address space");
     for (StripeT& stripe : core->stripes()) {
       MutexLock lock(&stripe.mutex);
-      if (!stripe.ReplaceTable(sizing.FirstTable())) {
+      if (!stripe.table.StartAnew(sizing.FirstTable())) {
         return exhausted("no memory");
       }
     }
@@ -103,9 +103,8 @@ void Core<K, V, P, H, E>::Close() {
         continue;
       }
       all = stripe.limbo.TakeAll();
-      const Table* table = stripe.table.load(std::memory_order_relaxed);
-      if (table == nullptr) continue;  // Create has failed
-      ForEachNode(*table, [&](NodeIndex index, NodeT&) { all.Append(slab_, index, 0); });
+      if (!stripe.table.exists()) continue;  // Create has failed
+      stripe.table.ForEach([&](NodeIndex index) { all.Append(slab_, index, 0); });
     }
     FreeNodes(stripe, all);
   }

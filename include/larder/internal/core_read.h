@@ -25,9 +25,9 @@ template <class K, class V, class P, class H, class E>
 template <class Q>
 Node<K, V>* Core<K, V, P, H, E>::FindNode(const Front& front, const Q& key, HashBits hash,
                                           NodeIndex* index) const {
-  const Table* table = front.table.load(std::memory_order_acquire);
+  const TableView& table = *front.table.load(std::memory_order_acquire);
   NodeT* found = nullptr;
-  table->Find(hash.Home(), hash.Tag(), [&](NodeIndex candidate) {
+  table.Find(hash.Home(), hash.Tag(), [&](NodeIndex candidate) {
     NodeT* node = NodeAt(candidate);
     if (!eq_(node->key, key)) [[unlikely]]
       return false;
@@ -83,7 +83,8 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline auto Core<K, V, P, H, E>::LookUp(const Q& ke
                                                                      ThreadRecord& thread)
     -> Glance {
   const Front& front = FrontOf(hash);
-  const Bucket& bucket = front.table.load(std::memory_order_acquire)->HomeBucket(hash.Home());
+  const TableView& table = *front.table.load(std::memory_order_acquire);
+  const Bucket& bucket = table.HomeBucket(hash.Home());
   Glance glance;
   const bool found = bucket.Find(hash.Tag(), [&](NodeIndex candidate) {
     glance.node = NodeAt(candidate);
@@ -91,7 +92,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline auto Core<K, V, P, H, E>::LookUp(const Q& ke
     return eq_(glance.node->key, key);
   });
   if (!found) {
-    if (bucket.Displaced() != 0) return {.unsure = true};
+    if (bucket.Displaced() != 0 || table.older != nullptr) return {.unsure = true};
     counters_.AddOwn(thread, Counter::kMisses);
     return {};
   }

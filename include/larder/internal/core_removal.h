@@ -110,7 +110,7 @@ class Core<K, V, P, H, E>::Removals {
     free_ = core_.TakeFreeNodes(stripe, free_before, kFreedPerRemovals);
     // Where free nodes are left, there is no need to find more.
     const bool all_taken = stripe.limbo.free_count(free_before) == 0;
-    crowded_ = (all_taken && stripe.limbo.crowded()) || stripe.HasRetiredTables();
+    crowded_ = (all_taken && stripe.limbo.crowded()) || stripe.table.HasRetired();
   }
 
   Core& core_;
@@ -153,10 +153,9 @@ RemovalCause Core<K, V, P, H, E>::Detach(StripeT& stripe, NodeIndex index, Remov
 template <class K, class V, class P, class H, class E>
 RemovalCause Core<K, V, P, H, E>::Remove(StripeT& stripe, NodeIndex index, RemovalCause cause,
                                          Removals& removals) {
-  Table& table = *stripe.table.load(std::memory_order_relaxed);
   const uint32_t home = HomeOf(*NodeAt(index));
-  if (const Table::Position at = table.LocateNode(home, index)) {
-    table.Erase(home, at);
+  if (const Table::Position at = stripe.table.LocateNode(home, index)) {
+    stripe.table.Erase(home, at);
   } else {
     cause = RemovalCause::kCleared;
   }
@@ -172,10 +171,9 @@ void Core<K, V, P, H, E>::PrefetchRemovals(StripeT& stripe, NodeIndex first) {
       __builtin_prefetch(&NodeAt(index)->key);
     }
   }
-  const Table& table = *stripe.table.load(std::memory_order_relaxed);
   for (NodeIndex index = first; index != kNoNode;) {
     const NodeT& node = *NodeAt(index);
-    table.Prefetch(HomeOf(node));
+    stripe.table.Prefetch(HomeOf(node));
     PrefetchNeighbours(node);
     index = node.timer_next;
   }
@@ -309,11 +307,11 @@ template <class K, class V, class P, class H, class E>
 size_t Core<K, V, P, H, E>::TakeFree(StripeT& stripe, size_t most) {
   const uint64_t free_before = Epoch::FreeBefore();
   NodeChain free;
-  typename StripeT::RetiredTables tables;
+  std::unique_ptr<Table> tables;
   {
     MutexLock lock(&stripe.mutex);
     free = TakeFreeNodes(stripe, free_before, most);
-    tables = stripe.TakeRetiredTables(free_before);
+    tables = stripe.table.TakeRetired(free_before);
   }
   FreeNodes(stripe, free);
   return free.count;

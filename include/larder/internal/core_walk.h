@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "larder/internal/core.h"
+#include "larder/internal/core_growth.h"
 #include "larder/internal/core_removal.h"
 
 namespace larder::internal {
@@ -24,19 +25,41 @@ inline constexpr size_t kRemovalsPerLook = 4096;
 // Nodes that could be worked on in the time that a look at the readers takes, more or less.
 inline constexpr size_t kNodesPerLook = 128;
 
+// Those entries of a bucket whose keys aren't in `older`.
 template <class K, class V, class P, class H, class E>
 template <class F>
-void Core<K, V, P, H, E>::ForEachNode(const Bucket& bucket, F&& f) {
+void Core<K, V, P, H, E>::ForEachNode(const Bucket& bucket, const TableView* older, F&& f) {
   for (uint32_t used = bucket.Used(); used != 0; used &= used - 1) {
-    const NodeIndex index = bucket.nodes[std::countr_zero(used)].load(std::memory_order_acquire);
-    f(index, *NodeAt(index));
+    const int slot = std::countr_zero(used);
+    for (uint8_t tag = bucket.TagAt(slot); tag != 0; tag = bucket.TagAt(slot)) {
+      const NodeIndex index = bucket.nodes[slot].load(std::memory_order_acquire);
+      NodeT& node = *NodeAt(index);
+      const bool in_older =
+          older != nullptr && older->FindHere(HomeOf(node), tag, [&](NodeIndex other) {
+            return eq_(NodeAt(other)->key, node.key);
+          });
+      // What was erased or replaced meanwhile, here first, may have been in `older` before.
+      const bool changed = older != nullptr && !in_older &&
+                           (bucket.TagAt(slot) != tag ||
+                            bucket.nodes[slot].load(std::memory_order_relaxed) != index);
+      if (changed) continue;
+      if (!in_older) f(index, node);
+      break;
+    }
   }
 }
 
+// In a table that grows, the older one first, in which nothing is ever added: what is there later
+// was walked past, whether it has been copied since or not.
 template <class K, class V, class P, class H, class E>
 template <class F>
-void Core<K, V, P, H, E>::ForEachNode(const Table& table, F&& f) {
-  for (size_t i = 0; i < table.bucket_count(); ++i) ForEachNode(table.bucket(i), f);
+void Core<K, V, P, H, E>::ForEachNode(const StripeT& stripe, F&& f) {
+  const TableView& table = *fronts_[&stripe - stripes_].table.load(std::memory_order_acquire);
+  for (const TableView* part : {table.older, &table}) {
+    for (size_t i = 0; part != nullptr && i < part->bucket_count; ++i) {
+      ForEachNode(part->buckets[i], part->older, f);
+    }
+  }
 }
 
 template <class K, class V, class P, class H, class E>
@@ -44,10 +67,10 @@ template <class F>
 void Core<K, V, P, H, E>::ForEach(F&& f) {
   ThreadRecord& thread = EnterCall();
   for (const StripeT& stripe : stripes()) {
-    // The guard keeps the table as well: one that is replaced meanwhile is walked to its end, and
+    // The guard keeps the tables as well: what is replaced meanwhile is walked to its end, and
     // holds all that was there throughout.
     EpochGuard guard(thread);
-    ForEachNode(*stripe.table.load(std::memory_order_acquire), [&](NodeIndex, NodeT& node) {
+    ForEachNode(stripe, [&](NodeIndex, NodeT& node) {
       if (Expired(node)) return;
       typename Access::Seen value = Access::Load(node.value);
       f(std::as_const(node.key), value);
@@ -77,7 +100,7 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
         [[no_unique_address]] std::conditional_t<Access::kOverwritable, V, Nothing> value;
       };
       std::vector<Match> matches;
-      ForEachNode(*stripe.table.load(std::memory_order_acquire), [&](NodeIndex index, NodeT& node) {
+      ForEachNode(stripe, [&](NodeIndex index, NodeT& node) {
         if (Expired(node)) return;
         typename Access::Seen value = Access::Load(node.value);
         if (!pred(std::as_const(node.key), value)) return;
@@ -130,27 +153,28 @@ template <class K, class V, class P, class H, class E>
 std::exception_ptr Core<K, V, P, H, E>::ClearStripe(StripeT& stripe, ThreadRecord& thread) {
   Removals removals(*this, stripe, thread);
   {
-    // Keeps the old table, which nobody changes any more, and its nodes from being reused.
+    // Keeps the old tables, which nobody changes any more, and their nodes from being reused.
     EpochGuard guard(thread);
-    const Table* table = nullptr;
-    bool replaced = false;
+    const TableView* table = nullptr;
     {
       MutexLock lock(&stripe.mutex);
       stripe.flights.OutdateAll();
-      table = stripe.table.load(std::memory_order_relaxed);
-      if (table->size() == 0) return nullptr;
-      replaced = stripe.ReplaceTable(table->capacity());
-      // For want of memory, all in one turn.
-      for (size_t i = 0; !replaced && i < table->bucket_count(); ++i) {
-        ClearBucket(stripe, table->bucket(i), removals);
+      table = &stripe.table.view();
+      if (stripe.table.size() == 0) return nullptr;
+      if (!stripe.table.StartAnew(stripe.table.capacity())) {
+        // For want of memory, all in one turn.
+        while (table != nullptr) {
+          size_t all = 0;
+          ClearBuckets(stripe, *table, all, table->bucket_count, removals);
+          table = table->older;
+        }
       }
-      removals.CountWeight(0);
     }
-    for (size_t bucket = 0; replaced && bucket < table->bucket_count();) {
-      MutexLock lock(&stripe.mutex);
-      const size_t stop = std::min(table->bucket_count(), bucket + kBucketsPerLock);
-      for (; bucket < stop; ++bucket) ClearBucket(stripe, table->bucket(bucket), removals);
-      removals.CountWeight(0);
+    for (; table != nullptr; table = table->older) {
+      for (size_t next = 0; next < table->bucket_count;) {
+        MutexLock lock(&stripe.mutex);
+        ClearBuckets(stripe, *table, next, kBucketsPerLock, removals);
+      }
     }
   }
   std::exception_ptr thrown = removals.Finish();
@@ -158,13 +182,18 @@ std::exception_ptr Core<K, V, P, H, E>::ClearStripe(StripeT& stripe, ThreadRecor
   return thrown;
 }
 
-// Those nodes that are still in the cache, whether the table still has them or not.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::ClearBucket(StripeT& stripe, const Bucket& bucket, Removals& removals) {
-  for (uint32_t used = bucket.Used(); used != 0; used &= used - 1) {
-    const NodeIndex index = bucket.nodes[std::countr_zero(used)].load(std::memory_order_relaxed);
-    if (slab_.At(index)->InCache()) Remove(stripe, index, RemovalCause::kCleared, removals);
+void Core<K, V, P, H, E>::ClearBuckets(StripeT& stripe, const TableView& table, size_t& next,
+                                       size_t most, Removals& removals) {
+  const size_t stop = std::min<size_t>(table.bucket_count, next + most);
+  for (; next < stop; ++next) {
+    const Bucket& bucket = table.buckets[next];
+    for (uint32_t used = bucket.Used(); used != 0; used &= used - 1) {
+      const NodeIndex index = bucket.nodes[std::countr_zero(used)].load(std::memory_order_relaxed);
+      if (slab_.At(index)->InCache()) Remove(stripe, index, RemovalCause::kCleared, removals);
+    }
   }
+  removals.CountWeight(0);
 }
 
 template <class K, class V, class P, class H, class E>
@@ -189,8 +218,11 @@ size_t Core<K, V, P, H, E>::RunMaintenance(size_t budget) {
   // Until none in a whole round had anything to do.
   for (size_t done = 0; done < stripe_count() && work.budget > 0; ++visited) {
     LookIfDue(work);
-    const bool more = MaintainStripe(stripes_[(start + visited) & (stripe_count() - 1)], work);
-    done = more ? 0 : done + 1;
+    StripeT& stripe = stripes_[(start + visited) & (stripe_count() - 1)];
+    const bool more = MaintainStripe(stripe, work);
+    const size_t copied = std::min(work.budget, GrowStripe(stripe, work.budget));
+    work.Count(copied);
+    done = more || copied > 0 ? 0 : done + 1;
   }
   maintenance_cursor_.store(start + visited, std::memory_order_relaxed);
   // That alone is about as much work as half a small budget: after more, it is the next call's.
@@ -262,7 +294,7 @@ template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::SealLimbo(StripeT& stripe) {
   MutexLock lock(&stripe.mutex);
   if (!stripe.limbo.fresh().empty()) stripe.limbo.Seal(Epoch::Advance());
-  return !stripe.limbo.empty() || stripe.HasRetiredTables();
+  return !stripe.limbo.empty() || stripe.table.HasRetired();
 }
 
 template <class K, class V, class P, class H, class E>
@@ -287,8 +319,7 @@ absl::Status Core<K, V, P, H, E>::CheckStripe(StripeT& stripe, uint64_t* weight)
     return absl::InternalError(absl::StrCat("stripe ", &stripe - stripes_, ": ", what...));
   };
   MutexLock lock(&stripe.mutex);
-  const Table& table = *stripe.table.load(std::memory_order_relaxed);
-  if (!table.Consistent([this](NodeIndex node) { return HomeOf(*NodeAt(node)); })) {
+  if (!stripe.table.Consistent([this](NodeIndex node) { return HomeOf(*NodeAt(node)); })) {
     return broken("the table's tags, displaced counts or size are wrong");
   }
   if (!stripe.flights.empty()) return broken("a flight was left behind");
@@ -297,13 +328,14 @@ absl::Status Core<K, V, P, H, E>::CheckStripe(StripeT& stripe, uint64_t* weight)
     in_cache += slab_.At(stripe.slots.SlotNumber(i))->InCache() ? 1 : 0;
   }
   const uint64_t size = stripe.size.load(std::memory_order_relaxed);
-  if (in_cache != size || table.size() != size) {
-    return broken("size is ", size, ", nodes ", in_cache, ", table entries ", table.size());
+  if (in_cache != size || stripe.table.size() != size) {
+    return broken("size is ", size, ", nodes ", in_cache, ", table entries ", stripe.table.size());
   }
   uint64_t held = 0;
   size_t timed = 0;
   std::vector<NodeIndex> nodes;
-  ForEachNode(table, [&](NodeIndex index, const NodeT& node) {
+  stripe.table.ForEach([&](NodeIndex index) {
+    const NodeT& node = *NodeAt(index);
     held += WeightOf(node, index);
     timed += node.HasTimer() ? 1 : 0;
     nodes.push_back(index);

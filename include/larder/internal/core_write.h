@@ -14,6 +14,7 @@
 #include "absl/base/attributes.h"
 #include "absl/strings/str_cat.h"
 #include "larder/internal/core.h"
+#include "larder/internal/core_growth.h"
 #include "larder/internal/core_read.h"
 #include "larder/internal/core_removal.h"
 #include "larder/internal/nanos.h"
@@ -96,7 +97,7 @@ void Core<K, V, P, H, E>::PrefetchEviction(StripeT& stripe, NodeIndex victim) {
   const NodeT& node = *NodeAt(victim);
   // It may have left the cache since it was queued; its key with it.
   if (!node.InCache()) return;
-  stripe.table.load(std::memory_order_relaxed)->Prefetch(HomeOf(node));
+  stripe.table.Prefetch(HomeOf(node));
   PrefetchNeighbours(node);
 }
 
@@ -118,19 +119,13 @@ void Core<K, V, P, H, E>::PrefetchNeighbours(const NodeHeader& node) {
 template <class K, class V, class P, class H, class E>
 template <class Q>
 Table::Position Core<K, V, P, H, E>::Locate(StripeT& stripe, const Q& key, HashBits hash) {
-  return stripe.table.load(std::memory_order_relaxed)
-      ->Locate(hash.Home(), hash.Tag(),
-               [&](NodeIndex node) { return eq_(NodeAt(node)->key, key); });
+  return stripe.table.Locate(hash.Home(), hash.Tag(),
+                             [&](NodeIndex node) { return eq_(NodeAt(node)->key, key); });
 }
 
 template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::PrepareStripe(StripeT& stripe, const Lifetime& lifetime) {
-  const Table& table = *stripe.table.load(std::memory_order_relaxed);
-  if (table.size() >= table.capacity() &&
-      !stripe.GrowTable(sizing_.GrownTable(table.capacity()),
-                        [this](NodeIndex node) { return HomeOf(*NodeAt(node)); })) {
-    return false;
-  }
+  if (stripe.table.NeedsWork() && !PrepareTable(stripe)) return false;
   if (lifetime.deadline == kNever) return true;
   if (clock_ == nullptr && (!stripe.wheel.has_value() || !ClockTicker::Running())) {
     ticker_.Start();
@@ -231,10 +226,9 @@ void Core<K, V, P, H, E>::Publish(StripeT& stripe, Table::Position replaced, Nod
   if (entry.lifetime.deadline != kNever) stripe.wheel->Schedule(index);
   stripe.CountEntry(entry.weight);
   if (replaced) {
-    Table::Replace(replaced, index);
+    stripe.table.Replace(entry.hash.Home(), replaced, index);
   } else {
-    stripe.table.load(std::memory_order_relaxed)
-        ->Insert(entry.hash.Home(), entry.hash.Tag(), index);
+    stripe.table.Insert(entry.hash.Home(), entry.hash.Tag(), index);
   }
 }
 
@@ -322,20 +316,24 @@ auto Core<K, V, P, H, E>::Store(K&& key, V&& value, const NewEntry& entry, Condi
   for (bool others_made_room = false;; others_made_room = true) {
     Removals removals(*this, stripe, thread);
     StoreResult result;
-    bool replaced_table = false;
+    bool retired_table = false;
+    bool wants_larger = false;
     {
       MutexLock lock(&stripe.mutex);
-      const uint64_t replacements = stripe.replacements;
+      const uint64_t retirements = stripe.table.retirements();
       result = StoreLocked(stripe, std::move(key), std::move(value), entry, may_store,
                            others_made_room, removals, stored);
       removals.Park(stripe);
-      replaced_table = stripe.replacements != replacements;
+      retired_table = stripe.table.retirements() != retirements;
+      wants_larger = stripe.table.NeedsWork() && stripe.table.WantsLarger();
     }
     if (result == StoreResult::kStored) counters_.Add(thread, Counter::kPuts);
-    const bool done = removals.done() && !replaced_table && weight() <= capacity();
+    const bool done = removals.done() && !retired_table && weight() <= capacity();
     if (!done || result == StoreResult::kNeedsOthersRoom) [[unlikely]] {
-      FinishStore(stripe, removals, entry.weight, result, replaced_table, thrown);
+      FinishStore(stripe, removals, entry.weight, result, retired_table, thrown);
     }
+    if (wants_larger) [[unlikely]]
+      ProvideLarger(stripe);
     if (result == StoreResult::kNeedsOthersRoom) continue;
     if (thrown != nullptr) [[unlikely]]
       std::rethrow_exception(thrown);
@@ -346,7 +344,7 @@ auto Core<K, V, P, H, E>::Store(K&& key, V&& value, const NewEntry& entry, Condi
 template <class K, class V, class P, class H, class E>
 ABSL_ATTRIBUTE_NOINLINE void Core<K, V, P, H, E>::FinishStore(StripeT& stripe, Removals& removals,
                                                               uint64_t weight, StoreResult result,
-                                                              bool replaced_table,
+                                                              bool retired_table,
                                                               std::exception_ptr& thrown) {
   FirstException first;
   first.Keep(thrown);
@@ -354,7 +352,7 @@ ABSL_ATTRIBUTE_NOINLINE void Core<K, V, P, H, E>::FinishStore(StripeT& stripe, R
     first.Keep(ShrinkTo(capacity(), &stripe));
   }
   first.Keep(removals.Finish());
-  if (replaced_table) Reclaim(stripe);
+  if (retired_table) Reclaim(stripe);
   if (result == StoreResult::kNeedsOthersRoom) {
     const uint64_t own = stripe.weight.load(std::memory_order_relaxed);
     const uint64_t missing = weight - std::min(own, weight);
@@ -438,7 +436,7 @@ bool Core<K, V, P, H, E>::EraseWhere(const Q& key, HashBits hash, Condition&& ma
     if (erased) {
       stripe.flights.Outdate(hash.all(), key, eq_);
       if (index != kNoNode) {
-        stripe.table.load(std::memory_order_relaxed)->Erase(hash.Home(), at);
+        stripe.table.Erase(hash.Home(), at);
         const RemovalCause cause = Detach(stripe, index, RemovalCause::kErased, removals);
         if (was_live != nullptr) *was_live = cause == RemovalCause::kErased;
         removals.CountWeight(0);

@@ -29,6 +29,10 @@ class Pages {
   }
   ~Pages();
 
+  // Has the kernel find memory for `bytes` from `offset` on now, and not when they are first
+  // written to, if it can. Changes nothing else. Requires: both are multiples of 4096.
+  void Populate(size_t offset, size_t bytes);
+
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }
 

@@ -9,6 +9,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -127,14 +128,62 @@ struct alignas(64) Bucket {
 };
 static_assert(sizeof(Bucket) == 64);
 
+// What readers know of a table: where its buckets are, and, in a table that is growing, where those
+// entries are that haven't been moved yet (growing_table.h). Never changes, so that a reader may
+// look at its parts in any order.
+struct TableView {
+  Bucket* buckets;
+  uint32_t bucket_count;
+  // Searched for what isn't here. Has no older one itself.
+  const TableView* older;
+
+  // Calls matches(index) for candidates until one returns true, and returns whether one did.
+  // `matches` may be called for nodes of other keys, and for ones just removed.
+  template <class Matches>
+  bool Find(uint32_t home, uint8_t tag, Matches&& matches) const {
+    return FindHere(home, tag, matches) ||
+           (older != nullptr && older->FindHere(home, tag, matches));
+  }
+
+  // The same without the older table.
+  template <class Matches>
+  bool FindHere(uint32_t home, uint8_t tag, Matches&& matches) const {
+    const Bucket* const first = &HomeBucket(home);
+    const Bucket* bucket = first;
+    do {
+      if (bucket->Find(tag, matches)) return true;
+      if (bucket->Displaced() == 0) return false;
+      if (++bucket == buckets + bucket_count) bucket = buckets;
+    } while (bucket != first);
+    return false;
+  }
+
+  // Where a search begins. What isn't there is elsewhere only if the bucket has displaced entries,
+  // or there is an older table.
+  const Bucket& HomeBucket(uint32_t home) const { return buckets[HomeNumber(home)]; }
+
+  // Starts to fetch where a search or a change begins, to be written to.
+  void Prefetch(uint32_t home) const {
+    __builtin_prefetch(&HomeBucket(home), 1);
+    if (older != nullptr) older->Prefetch(home);
+  }
+
+  // Maps 32 hash bits onto 0..bucket_count-1 (D. Lemire, "Fast random integer generation in an
+  // interval", 2019): any number of buckets will do, so a table is as large as it has to be.
+  size_t HomeNumber(uint32_t home) const { return (uint64_t{home} * bucket_count) >> 32; }
+};
+
 // A fixed number of buckets. An entry lives in its home bucket or, where that was full, in one
 // after it (cyclically); each bucket it was displaced past counts it, so that a search knows when
 // to stop. Entries never move inside a table: a reader finds every entry that is there throughout
 // its search.
 //
-// Thread safety: Find from any thread; all else by one writer at a time. Whoever frees a table or a
-// node that was in it waits for the readers (epoch.h).
-class Table {
+// Thread safety: readers use a view, from any thread; all else by one writer at a time. Whoever
+// frees a table or a node that was in it waits for the readers (epoch.h).
+//
+// Nothing in the object itself changes while it is in use, and it has its line to itself: every
+// hit reads it.
+class alignas(64) Table {
  public:
   // Where an entry is.
   struct Position {
@@ -145,39 +194,33 @@ class Table {
 
   // A table for `entries` at a good load; nullptr where memory is out.
   static std::unique_ptr<Table> Create(size_t entries);
+  ~Table();
 
-  // Reader's search: calls matches(index) for candidates until one returns true, and returns
-  // whether one did. `matches` may be called for nodes of other keys, and for ones just removed.
-  template <class Matches>
-  bool Find(uint32_t home, uint8_t tag, Matches&& matches) const {
-    const Bucket* const first = &HomeBucket(home);
-    const Bucket* bucket = first;
-    do {
-      if (bucket->Find(tag, matches)) return true;
-      if (bucket->Displaced() == 0) return false;
-      if (++bucket == data() + buckets_) bucket = data();
-    } while (bucket != first);
-    return false;
+  const TableView& view() const { return view_; }
+
+  // A view of this table while entries are still moved here from `older`, which must outlive it.
+  // Requires: no reader has seen the one of an earlier call.
+  const TableView& ViewBefore(const Table& older) {
+    growing_view_.older = &older.view_;
+    return growing_view_;
   }
 
-  // Where a search begins. What isn't there is elsewhere only if the bucket has displaced entries.
-  const Bucket& HomeBucket(uint32_t home) const { return data()[HomeNumber(home)]; }
-
-  // Starts to fetch the bucket where a search or an insertion begins, to be written to.
-  void Prefetch(uint32_t home) const { __builtin_prefetch(&HomeBucket(home), 1); }
+  // Has the system find memory for the next `bytes` of the table, which it would do when they are
+  // first written to otherwise. Returns whether that was all. For a table not yet in use.
+  bool Populate(size_t bytes);
 
   // Writer's search.
   template <class Matches>
   Position Locate(uint32_t home, uint8_t tag, Matches&& matches) {
-    size_t at = HomeNumber(home);
-    for (size_t probes = 0; probes < buckets_; ++probes) {
-      Bucket& bucket = data()[at];
+    size_t at = view_.HomeNumber(home);
+    for (size_t probes = 0; probes < bucket_count(); ++probes) {
+      Bucket& bucket = view_.buckets[at];
       for (uint32_t slots = bucket.Match(tag); slots != 0; slots &= slots - 1) {
         const int slot = std::countr_zero(slots);
         if (matches(bucket.nodes[slot].load(std::memory_order_relaxed))) return {&bucket, slot};
       }
       if (bucket.Displaced() == 0) break;
-      at = at + 1 == buckets_ ? 0 : at + 1;
+      at = After(at);
     }
     return {};
   }
@@ -191,7 +234,7 @@ class Table {
                     : kNoNode;
   }
 
-  // There is room for any number of entries up to the table's slots; past capacity() it gets slow.
+  // Requires: a slot is free. Past capacity() entries it gets slow.
   void Insert(uint32_t home, uint8_t tag, NodeIndex node);
 
   // Takes out the entry at `position`, whose key has the hash `home`.
@@ -202,52 +245,63 @@ class Table {
     position.bucket->nodes[position.slot].store(node, std::memory_order_release);
   }
 
-  size_t size() const { return size_; }
+  // Whether `position` is in this table.
+  bool Holds(Position position) const {
+    return std::less_equal<>()(view_.buckets, position.bucket) &&
+           std::less<>()(position.bucket, view_.buckets + bucket_count());
+  }
+
   // How many entries fit at a good load.
-  size_t capacity() const { return capacity_; }
+  size_t capacity() const { return bucket_count() * kGoodLoad; }
+  // How many fit with searches still of a bearable length.
+  size_t limit() const { return bucket_count() * kMostLoad; }
 
   // For walks: the buckets, in no order of meaning.
-  size_t bucket_count() const { return buckets_; }
-  const Bucket& bucket(size_t i) const { return data()[i]; }
+  size_t bucket_count() const { return view_.bucket_count; }
+  const Bucket& bucket(size_t i) const { return view_.buckets[i]; }
 
-  // Whether tags, displaced counts and size agree with each other. For tests; slow.
-  // `home_of(index)`: HashBits::Home() of a node's key.
+  // Whether tags and displaced counts agree with each other, and there are `entries`. For tests;
+  // slow. `home_of(index)`: HashBits::Home() of a node's key.
   template <class HomeOf>
-  bool Consistent(HomeOf&& home_of) const;
+  bool Consistent(size_t entries, HomeOf&& home_of) const;
+  // How many entries there are. For tests; slow.
+  size_t Count() const;
 
  private:
-  Table(Pages pages, size_t buckets, size_t capacity)
-      : buckets_(static_cast<uint32_t>(buckets)), capacity_(capacity), pages_(std::move(pages)) {}
+  // Entries a bucket. At nine, about one entry in fifty is displaced; at eleven, one in eight.
+  static constexpr size_t kGoodLoad = 9;
+  static constexpr size_t kMostLoad = 11;
 
-  // Maps 32 hash bits onto 0..buckets-1 (D. Lemire, "Fast random integer generation in an
-  // interval", 2019): any number of buckets will do, so a table is as large as it has to be.
-  size_t HomeNumber(uint32_t home) const { return (uint64_t{home} * buckets_) >> 32; }
+  Table(Pages pages, size_t buckets);
 
-  Bucket* data() const { return static_cast<Bucket*>(pages_.data()); }
+  size_t After(size_t bucket) const { return bucket + 1 == bucket_count() ? 0 : bucket + 1; }
 
-  const uint32_t buckets_;
-  const size_t capacity_;
-  alignas(64) size_t size_ = 0;
+  const TableView view_;
+  TableView growing_view_;
   Pages pages_;
+  size_t populated_ = 0;  // bytes
+
+  // Of a table that readers may still be looking at after it was replaced: since when, and the one
+  // that was replaced before it.
+  friend class GrowingTable;
+  uint64_t retired_in_ = 0;
+  std::unique_ptr<Table> retired_before_;
 };
 
 template <class HomeOf>
-bool Table::Consistent(HomeOf&& home_of) const {
-  std::unique_ptr<uint32_t[]> displaced(new uint32_t[buckets_]());
-  size_t entries = 0;
-  for (size_t i = 0; i < buckets_; ++i) {
-    for (int slot = 0; slot < Bucket::kSlots; ++slot) {
-      if (bucket(i).TagAt(slot) == 0) continue;
-      ++entries;
-      const NodeIndex node = bucket(i).nodes[slot].load(std::memory_order_relaxed);
-      size_t at = HomeNumber(home_of(node));
-      for (; at != i; at = at + 1 == buckets_ ? 0 : at + 1) ++displaced[at];
+bool Table::Consistent(size_t entries, HomeOf&& home_of) const {
+  std::unique_ptr<uint32_t[]> displaced(new uint32_t[bucket_count()]());
+  for (size_t i = 0; i < bucket_count(); ++i) {
+    for (uint32_t used = bucket(i).Used(); used != 0; used &= used - 1) {
+      const NodeIndex node =
+          bucket(i).nodes[std::countr_zero(used)].load(std::memory_order_relaxed);
+      for (size_t at = view_.HomeNumber(home_of(node)); at != i; at = After(at)) ++displaced[at];
     }
   }
-  for (size_t i = 0; i < buckets_; ++i) {
+  for (size_t i = 0; i < bucket_count(); ++i) {
     if (bucket(i).Displaced() != displaced[i]) return false;
   }
-  return entries == size_;
+  return Count() == entries;
 }
 
 }  // namespace larder::internal
