@@ -47,7 +47,7 @@ class GrowingTable {
   using Position = Table::Position;
 
   // Each has up to a dozen entries, each of which costs a look at its node: a few microseconds, for
-  // fewer than one write in a hundred.
+  // about one write in a hundred.
   static constexpr size_t kBucketsPerStep = 16;
 
   // `published`: where readers find the view. There is no table until StartAnew.
