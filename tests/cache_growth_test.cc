@@ -149,11 +149,11 @@ TYPED_TEST(CacheGrowthTest, MaintenanceGoesOnGrowingWhereNobodyWrites) {
   // Some entries are copied; the rest of the budget is not used up by that.
   size_t copied = 0;
   while (const size_t now = cache.RunMaintenance(100)) {
-    EXPECT_LE(now, 100 + 16 * 12);
+    EXPECT_LE(now, 100u);
     copied += now;
     ASSERT_TRUE(cache.CheckInvariants().ok()) << cache.CheckInvariants();
   }
-  EXPECT_GE(copied, kFirstTable);
+  EXPECT_GT(copied, 0u);
   for (uint64_t n = 0; n <= kFirstTable; ++n) ASSERT_EQ(cache.Get(TestFixture::KeyOf(n)), n);
 }
 
