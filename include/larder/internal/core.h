@@ -3,7 +3,7 @@
 // Core: the engine behind Cache, one class in several files: its state here, its beginning and end
 // in core_lifecycle.h, lookups in core_read.h, changes in core_write.h, how entries leave in
 // core_removal.h, loads in core_load.h, walks over all entries in core_walk.h, the growth of tables
-// in core_growth.h.
+// in core_growth.h, prefetches in core_prefetch.h.
 
 #ifndef LARDER_INTERNAL_CORE_H_
 #define LARDER_INTERNAL_CORE_H_
@@ -256,16 +256,6 @@ class Core final : public NodeOwner {
   template <class Q>
   Table::Position Locate(StripeT& stripe, const Q& key, HashBits hash)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  // Starts to fetch what a change of the key will read and write.
-  void Prefetch(HashBits hash);
-  // The same for what evicting `victim` will write, if it comes to that.
-  void PrefetchEviction(StripeT& stripe, NodeIndex victim)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  // The same for what taking `node` out of its lists will write.
-  void PrefetchNeighbours(const NodeHeader& node);
-  // The same for the next change of this stripe, a while before it: the slot that it will use, the
-  // next eviction, and the victim after that, so that what it leads to is known by then.
-  void PrefetchNext(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   bool PrepareStripe(StripeT& stripe, const Lifetime& lifetime)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   NodeIndex TakeSlot(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
@@ -281,6 +271,21 @@ class Core final : public NodeOwner {
   void Admit(StripeT& stripe, NodeIndex old_node, NodeIndex index, const NewEntry& entry,
              Removals& removals) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   void Publish(StripeT& stripe, Table::Position replaced, NodeIndex index, const NewEntry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+
+  // --- core_prefetch.h
+  // Starts to fetch what a change of the key will read and write.
+  void Prefetch(HashBits hash);
+  // The same for what evicting `victim` will write, if it comes to that.
+  void PrefetchEviction(StripeT& stripe, NodeIndex victim)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // The same for what taking `node` out of its lists will write.
+  void PrefetchNeighbours(const NodeHeader& node);
+  // The same for the next change of this stripe, a while before it: the slot that it will use, the
+  // next eviction, and the victim after that, so that what it leads to is known by then.
+  void PrefetchNext(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // The same for what removing the nodes from `first` on will write.
+  void PrefetchRemovals(StripeT& stripe, NodeIndex first)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
 
   // --- core_growth.h
@@ -319,9 +324,6 @@ class Core final : public NodeOwner {
     return may_be_due ? RemoveDue(stripe, budget, removals) : TimerWheel::Due();
   }
   TimerWheel::Due RemoveDue(StripeT& stripe, size_t budget, Removals& removals)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  // Starts to fetch what removing the nodes from `first` on will write.
-  void PrefetchRemovals(StripeT& stripe, NodeIndex first)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // Whether `weight` more fits into the cache, without what was removed so far.
   bool Fits(uint64_t weight, const Removals& removals) const;

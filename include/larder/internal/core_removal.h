@@ -14,6 +14,7 @@
 
 #include "absl/base/attributes.h"
 #include "larder/internal/core.h"
+#include "larder/internal/core_prefetch.h"
 #include "larder/internal/core_read.h"
 
 namespace larder::internal {
@@ -160,23 +161,6 @@ RemovalCause Core<K, V, P, H, E>::Remove(StripeT& stripe, NodeIndex index, Remov
     cause = RemovalCause::kCleared;
   }
   return Detach(stripe, index, cause, removals);
-}
-
-// The nodes are at hand, as the wheel has just looked at them; what they lead to is not, and comes
-// faster all at once than one after the other.
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::PrefetchRemovals(StripeT& stripe, NodeIndex first) {
-  if constexpr (kCheapHash) {
-    for (NodeIndex index = first; index != kNoNode; index = slab_.At(index)->timer_next) {
-      __builtin_prefetch(&NodeAt(index)->key);
-    }
-  }
-  for (NodeIndex index = first; index != kNoNode;) {
-    const NodeT& node = *NodeAt(index);
-    stripe.table.Prefetch(HomeOf(node));
-    PrefetchNeighbours(node);
-    index = node.timer_next;
-  }
 }
 
 template <class K, class V, class P, class H, class E>

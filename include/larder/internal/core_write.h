@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "larder/internal/core.h"
 #include "larder/internal/core_growth.h"
+#include "larder/internal/core_prefetch.h"
 #include "larder/internal/core_read.h"
 #include "larder/internal/core_removal.h"
 #include "larder/internal/nanos.h"
@@ -64,57 +65,6 @@ ABSL_ATTRIBUTE_NOINLINE absl::Status Core<K, V, P, H, E>::OutOfMemory() const {
 }
 
 // --- Storing.
-
-// Most of what a change waits for is memory, and other processors' caches: both come faster all at
-// once than one after the other.
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Prefetch(HashBits hash) {
-  const StripeT& stripe = StripeOf(hash);
-  const char* const seldom_written = reinterpret_cast<const char*>(&stripe.flights);
-  for (const char* at = reinterpret_cast<const char*>(&stripe); at < seldom_written; at += 64) {
-    __builtin_prefetch(at, 1);
-  }
-  ThreadRecord* const quick = ThreadRecord::IfQuick();
-  if (quick == nullptr) return;
-  QuickGuard guard(*quick);
-  FrontOf(hash).table.load(std::memory_order_acquire)->Prefetch(hash.Home());
-}
-
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::PrefetchNext(StripeT& stripe) {
-  const auto [first, second] = stripe.policy.Next();
-  PrefetchEviction(stripe, first);
-  for (const NodeIndex index : {second, stripe.slots.Next()}) {
-    if (index == kNoNode) continue;
-    __builtin_prefetch(slab_.At(index), 1);
-    __builtin_prefetch(NodeAt(index) + 1, 1);
-  }
-}
-
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::PrefetchEviction(StripeT& stripe, NodeIndex victim) {
-  if (victim == kNoNode || weight() < capacity()) return;
-  const NodeT& node = *NodeAt(victim);
-  // It may have left the cache since it was queued; its key with it.
-  if (!node.InCache()) return;
-  stripe.table.Prefetch(HomeOf(node));
-  PrefetchNeighbours(node);
-}
-
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::PrefetchNeighbours(const NodeHeader& node) {
-  const auto fetch = [this](uint32_t link) {
-    if (link < kMaxNodes) __builtin_prefetch(slab_.At(link), 1);
-  };
-  if (node.HasTimer()) {
-    fetch(node.timer_prev);
-    fetch(node.timer_next);
-  }
-  if constexpr (PolicyT::kLinked) {
-    fetch(node.policy_prev());
-    fetch(node.policy_next());
-  }
-}
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
