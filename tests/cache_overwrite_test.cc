@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -41,6 +42,9 @@ class CacheOverwriteTest : public CacheFixture {
 using Policies = ::testing::Types<Lru, Sieve, S3Fifo>;
 TYPED_TEST_SUITE(CacheOverwriteTest, Policies);
 
+template <class V>
+constexpr bool kOverwritable = internal::ValueAccess<V, true>::kOverwritable;
+
 TEST(ValueAccessTest, OverwritesWhatIsReadAndWrittenAsAWhole) {
   struct Pair {
     uint32_t a;
@@ -53,14 +57,15 @@ TEST(ValueAccessTest, OverwritesWhatIsReadAndWrittenAsAWhole) {
   struct alignas(8) Padded {
     uint32_t a;
   };
-  EXPECT_TRUE(internal::ValueAccess<uint64_t>::kOverwritable);
-  EXPECT_TRUE(internal::ValueAccess<char>::kOverwritable);
-  EXPECT_TRUE(internal::ValueAccess<double>::kOverwritable);
-  EXPECT_TRUE(internal::ValueAccess<const void*>::kOverwritable);
-  EXPECT_TRUE(internal::ValueAccess<AlignedPair>::kOverwritable);
-  EXPECT_FALSE(internal::ValueAccess<Pair>::kOverwritable);
-  EXPECT_FALSE(internal::ValueAccess<Padded>::kOverwritable);
-  EXPECT_FALSE(internal::ValueAccess<std::string>::kOverwritable);
+  EXPECT_TRUE(kOverwritable<uint64_t>);
+  EXPECT_TRUE(kOverwritable<char>);
+  EXPECT_TRUE(kOverwritable<double>);
+  EXPECT_TRUE(kOverwritable<const void*>);
+  EXPECT_TRUE(kOverwritable<AlignedPair>);
+  EXPECT_FALSE(kOverwritable<Pair>);
+  EXPECT_FALSE(kOverwritable<Padded>);
+  EXPECT_FALSE(kOverwritable<std::string>);
+  EXPECT_FALSE((internal::ValueAccess<uint64_t, false>::kOverwritable));
 }
 
 TYPED_TEST(CacheOverwriteTest, CountsAsAReplacement) {
@@ -178,6 +183,17 @@ TYPED_TEST(CacheOverwriteTest, IsAnAccess) {
   for (uint64_t value = 1; value < 4; ++value) ASSERT_TRUE(cache.Put(0, value).ok());
   for (int key = 10; key < 15; ++key) ASSERT_TRUE(cache.Put(key, 0).ok());
   EXPECT_EQ(cache.Get(0), std::optional<uint64_t>(3));
+}
+
+// Its characters are the user's, who may end the old key's with the replacement.
+TYPED_TEST(CacheOverwriteTest, AKeyThatOnlyPointsIsReplacedWithItsValue) {
+  using CacheT = Cache<std::string_view, uint64_t, TypeParam>;
+  CacheT& cache = this->template Make<CacheT>(10);
+  const std::string first = "key";
+  const std::string second = "key";
+  ASSERT_TRUE(cache.Put(first, 1).ok());
+  ASSERT_TRUE(cache.Put(second, 2).ok());
+  EXPECT_EQ(cache.Pin("key").key().data(), second.data());
 }
 
 // Each writer's values are its number and a count that only rises, twice, so that a torn one shows.

@@ -139,12 +139,12 @@ TYPED_TEST(CacheSharedWritesTest, TheMemoryOfACacheIsKnown) {
   TypeParam in_memory(absl::Hours(1));
   EXPECT_TRUE(in_memory.memory().Covers(&in_memory.cache()));
   for (uint64_t i = 0; i < kEntries; ++i) {
-    EXPECT_TRUE(in_memory.cache().Visit(in_memory.key(i), [&](const Value& value) {
-      EXPECT_TRUE(in_memory.memory().Covers(&value));
-      if constexpr (std::is_same_v<Value, std::string>) {
-        EXPECT_TRUE(in_memory.memory().Covers(value.data()));
-      }
-    }));
+    const auto handle = in_memory.cache().Pin(in_memory.key(i));
+    ASSERT_TRUE(handle);
+    EXPECT_TRUE(in_memory.memory().Covers(&*handle));
+    if constexpr (std::is_same_v<Value, std::string>) {
+      EXPECT_TRUE(in_memory.memory().Covers(handle->data()));
+    }
   }
   // Nodes of a header, a key and a value, and tables of four bytes an entry at least.
   EXPECT_GE(in_memory.memory().MappedBytes(), kEntries * (32 + 2 * sizeof(Value) + 4));

@@ -113,7 +113,8 @@ class Cache {
     return core_->Pin(Lookup(key));
   }
 
-  // Calls f(const V&) in place, if there is a value. Returns whether there was. `f` should be
+  // Calls f(const V&) in place, or with a copy of a value of at most a pointer's size, if there is a
+  // value. Returns whether there was. `f` should be
   // short, since no removed value is destroyed meanwhile, and must not call this cache (checked in
   // debug builds).
   template <class Q = K, std::invocable<const V&> F>

@@ -142,7 +142,10 @@ class Core final : public NodeOwner {
   static constexpr bool kNothingToDestroy =
       std::is_trivially_destructible_v<K> && std::is_trivially_destructible_v<V>;
 #endif
-  using Access = ValueAccess<V>;
+  // Whether of keys that compare equal one is as good as the other, for whatever a user does.
+  static constexpr bool kEqualKeysAreTheSame =
+      (std::is_integral_v<K> || std::is_same_v<K, std::string>)&&std::is_same_v<Eq, DefaultEq<K>>;
+  using Access = ValueAccess<V, kEqualKeysAreTheSame>;
   struct Nothing {};
   template <bool kRuns>
   using UserCode = std::conditional_t<kRuns, NotQuick, Nothing>;

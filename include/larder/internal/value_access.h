@@ -13,10 +13,11 @@ namespace larder::internal {
 
 // A put over an entry makes a new node, since readers may be looking at the old value. Values that
 // the processor reads and writes as a whole can do without: they are overwritten where they are.
-template <class V>
+// `kEqualKeysAreTheSame`: otherwise the put's own key has to come in the place of the old one, too.
+template <class V, bool kEqualKeysAreTheSame>
 struct ValueAccess {
   static constexpr bool kOverwritable =
-      std::is_trivially_copyable_v<V> && std::is_copy_constructible_v<V> &&
+      kEqualKeysAreTheSame && std::is_trivially_copyable_v<V> && std::is_copy_constructible_v<V> &&
       std::is_copy_assignable_v<V> &&
       (std::has_unique_object_representations_v<V> || std::is_floating_point_v<V>)&&sizeof(V) <=
           sizeof(void*) &&
