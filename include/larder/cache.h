@@ -56,15 +56,15 @@ namespace larder {
 // linearizable: a lookup that begins after a Put or Erase of the key returned never sees an older
 // state. Entries may leave at any time by eviction or expiry.
 //
-// Lookups take no lock. Changes lock one stripe for well under a microsecond; O(1) amortised.
-// Callbacks (loaders, listeners, weighers, hashes) and destructors of keys and values run under no
-// lock; they may call the cache, except from Visit. Comparisons and moves may run under a stripe's
-// lock and must not. What a callback or a copy throws reaches the caller, and leaves nothing
-// locked, leaked or half stored.
+// Lookups take no lock, but for a Pin that meets a put that overwrites that very value. Changes
+// lock one stripe for well under a microsecond; O(1) amortised. Callbacks (loaders, listeners,
+// weighers, hashes) and destructors of keys and values run under no lock; they may call the cache,
+// except from Visit. Comparisons and moves may run under a stripe's lock and must not. What a
+// callback or a copy throws reaches the caller, and leaves nothing locked, leaked or half stored.
 //
 // Removed values are destroyed once no lookup can be looking at them: soon after their removal, by
-// whichever thread next removes something; at the latest when RunMaintenance returns 0, or by the
-// destructor.
+// whichever thread next removes something; at the latest when RunMaintenance returns 0 while no
+// lookup is running, or by the destructor.
 template <class K, class V, EvictionPolicy Policy = Lru, class Hash = internal::DefaultHash<K>,
           class Eq = internal::DefaultEq<K>>
 class Cache {
@@ -113,10 +113,9 @@ class Cache {
     return core_->Pin(Lookup(key));
   }
 
-  // Calls f(const V&) in place, or with a copy of a value of at most a pointer's size, if there is a
-  // value. Returns whether there was. `f` should be
-  // short, since no removed value is destroyed meanwhile, and must not call this cache (checked in
-  // debug builds).
+  // Calls f(const V&) in place, or with a copy of a value of at most a pointer's size, if there is
+  // a value. Returns whether there was. `f` should be short, since no removed value is destroyed
+  // meanwhile, and must not call this cache (checked in debug builds).
   template <class Q = K, std::invocable<const V&> F>
   ABSL_ATTRIBUTE_ALWAYS_INLINE bool Visit(const Q& key, F&& f) {
     return core_->Visit(Lookup(key), f);

@@ -14,6 +14,7 @@
 #include "larder/internal/core.h"
 #include "larder/internal/core_growth.h"
 #include "larder/internal/core_removal.h"
+#include "larder/internal/full_fence.h"
 
 namespace larder::internal {
 
@@ -134,6 +135,7 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
     // What is erased at once isn't left to others to destroy.
     if (erased - erased_before > kFreedPerRemovals) Reclaim(stripe);
   }
+  FullFence();
   Rethrow(thrown.Take());
   return erased;
 }
@@ -143,6 +145,7 @@ void Core<K, V, P, H, E>::Clear() {
   ThreadRecord& thread = EnterCall();
   FirstException thrown;
   for (StripeT& stripe : stripes()) thrown.Keep(ClearStripe(stripe, thread));
+  FullFence();
   Rethrow(thrown.Take());
 }
 

@@ -18,9 +18,14 @@
 #include "larder/internal/core_prefetch.h"
 #include "larder/internal/core_read.h"
 #include "larder/internal/core_removal.h"
+#include "larder/internal/full_fence.h"
 #include "larder/internal/nanos.h"
 
 namespace larder::internal {
+
+// Slots that turn out to be pinned when one is to be used again: after so many in one put, the next
+// puts may look at the others.
+inline constexpr int kMostPinnedSlots = 16;
 
 // --- What an entry is given.
 
@@ -86,12 +91,14 @@ bool Core<K, V, P, H, E>::PrepareStripe(StripeT& stripe, const Lifetime& lifetim
 
 template <class K, class V, class P, class H, class E>
 NodeIndex Core<K, V, P, H, E>::TakeSlot(StripeT& stripe) {
-  for (;;) {
+  if constexpr (!kNothingToDestroy) return stripe.slots.Allocate();
+  for (int pinned = 0; pinned < kMostPinnedSlots; ++pinned) {
     const NodeIndex index = stripe.slots.Allocate();
-    if (!kNothingToDestroy || index == kNoNode) return index;
+    if (index == kNoNode) return index;
     // The slot was given back unseen. One that is pinned comes back with the last pin.
     if (this->MayFree(*slab_.At(index))) return index;
   }
+  return stripe.slots.AllocateFresh();
 }
 
 template <class K, class V, class P, class H, class E>
@@ -277,6 +284,7 @@ auto Core<K, V, P, H, E>::Store(K&& key, V&& value, const NewEntry& entry, Condi
       retired_table = stripe.table.retirements() != retirements;
       wants_larger = stripe.table.NeedsWork() && stripe.table.WantsLarger();
     }
+    FullFence();
     if (result == StoreResult::kStored) counters_.Add(thread, Counter::kPuts);
     const bool done = removals.done() && !retired_table && weight() <= capacity();
     if (!done || result == StoreResult::kNeedsOthersRoom) [[unlikely]] {
@@ -302,7 +310,7 @@ ABSL_ATTRIBUTE_NOINLINE void Core<K, V, P, H, E>::FinishStore(StripeT& stripe, R
     first.Keep(ShrinkTo(capacity(), &stripe));
   }
   first.Keep(removals.Finish());
-  if (retired_table) Reclaim(stripe);
+  if (retired_table) Reclaim(stripe, kFreedPerRemovals);
   if (result == StoreResult::kNeedsOthersRoom) {
     const uint64_t own = stripe.weight.load(std::memory_order_relaxed);
     const uint64_t missing = weight - std::min(own, weight);
@@ -394,6 +402,7 @@ bool Core<K, V, P, H, E>::EraseWhere(const Q& key, HashBits hash, Condition&& ma
       removals.Park(stripe);
     }
   }
+  FullFence();
   Rethrow(removals.Finish());
   return erased;
 }

@@ -97,6 +97,9 @@ class SlotAllocator {
     return index;
   }
 
+  // The same, but one that was never handed out before.
+  NodeIndex AllocateFresh();
+
   // What Allocate will probably return next.
   NodeIndex Next() const { return free_; }
 
@@ -137,9 +140,6 @@ class SlotAllocator {
   }
 
  private:
-  // One that was never handed out before.
-  NodeIndex AllocateFresh();
-
   Slab& slab_;
   const uint32_t stripe_;
   NodeIndex free_ = kNoNode;
