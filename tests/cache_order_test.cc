@@ -3,6 +3,7 @@
 // What has returned, all can see: the "store buffering" litmus test (P. Sewell et al., "x86-TSO",
 // 2010) with changes of a cache for stores and lookups for loads.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <optional>
@@ -24,21 +25,39 @@ using test::Rounds;
 using test::RunThreads;
 
 // Few, since on a busy machine each meeting takes a time slice; enough where both threads run.
-constexpr int kRounds = 400;
+constexpr int kRounds = 2'000;
+constexpr int kCapacity = 1 << 16;
 
-// Lets two threads go on at the same moment, as nearly as can be had.
-class Rendezvous {
+// Each may take two entries.
+int RoundsHere() { return std::min(Rounds(kRounds), kCapacity / 2); }
+
+// Lets two threads go on at nearly the same moment, again and again, with nothing in between that
+// would make their stores visible: one of them says when, by a plain store.
+class Litmus {
  public:
-  // The `round`-th meeting, counted from 1.
-  void Meet(int round) {
-    arrived_.fetch_add(1);
-    for (int spins = 0; arrived_.load() < 2 * round; ++spins) {
-      if (spins > 1'000) std::this_thread::yield();
+  // The beginning of the `round`-th round, counted from 1.
+  void Begin(int me, int round) {
+    if (me == 0) {
+      begun_.store(round, std::memory_order_release);
+    } else {
+      Await(begun_, round);
     }
+  }
+  // Both have arrived here.
+  void End(int round) {
+    ended_.fetch_add(1);
+    Await(ended_, 2 * round);
   }
 
  private:
-  std::atomic<int> arrived_{0};
+  static void Await(const std::atomic<int>& counter, int least) {
+    for (int spins = 0; counter.load(std::memory_order_acquire) < least; ++spins) {
+      if (spins > 10'000) std::this_thread::yield();
+    }
+  }
+
+  std::atomic<int> begun_{0};
+  std::atomic<int> ended_{0};
 };
 
 template <class V>
@@ -53,23 +72,30 @@ V ValueOf(int round) {
 template <class CacheT>
 class CacheOrderTest : public CacheFixture {
  protected:
+  // So many stripes that the two threads seldom meet at a lock, and such large ones that they
+  // seldom reclaim anything: both would order them.
+  CacheT& MakeStriped() {
+    auto options = OptionsFor<CacheT>(kCapacity);
+    options.stripes = 64;
+    return Make<CacheT>(std::move(options));
+  }
+
   // Each of two threads makes a change, and looks whether that of the other is there. Returns how
   // often both said no.
   template <class Change, class Seen>
   int BothMissed(Change&& change, Seen&& seen) {
-    const int rounds = Rounds(kRounds);
-    Rendezvous before;
-    Rendezvous after;
+    const int rounds = RoundsHere();
+    Litmus litmus;
     bool saw[2] = {};
     int missed = 0;
     RunThreads(2, [&](int me) {
       for (int round = 1; round <= rounds; ++round) {
-        before.Meet(round);
+        litmus.Begin(me, round);
         change(me, round);
         saw[me] = seen(1 - me, round);
-        after.Meet(2 * round - 1);
+        litmus.End(2 * round - 1);
         if (me == 0 && !saw[0] && !saw[1]) ++missed;
-        after.Meet(2 * round);
+        litmus.End(2 * round);
       }
     });
     return missed;
@@ -84,7 +110,7 @@ template <class CacheT>
 using ValueIn = typename decltype(std::declval<CacheT&>().Get(0))::value_type;
 
 TYPED_TEST(CacheOrderTest, OfTwoPutsAtLeastOneIsSeenByTheOthersGet) {
-  auto& cache = this->template Make<TypeParam>(1'000);
+  auto& cache = this->MakeStriped();
   using V = ValueIn<TypeParam>;
   for (const int key : {0, 1}) ASSERT_TRUE(cache.Put(key, ValueOf<V>(0)).ok());
   const int missed = this->BothMissed(
@@ -94,9 +120,9 @@ TYPED_TEST(CacheOrderTest, OfTwoPutsAtLeastOneIsSeenByTheOthersGet) {
 }
 
 TYPED_TEST(CacheOrderTest, OfTwoPutsOfNewKeysThatEvictAtLeastOneIsSeen) {
-  auto& cache = this->template Make<TypeParam>(1'000);
+  auto& cache = this->MakeStriped();
   using V = ValueIn<TypeParam>;
-  for (int key = 0; key < 1'000; ++key) ASSERT_TRUE(cache.Put(-key - 1, ValueOf<V>(0)).ok());
+  for (int key = 0; key < kCapacity; ++key) ASSERT_TRUE(cache.Put(-key - 1, ValueOf<V>(0)).ok());
   const int missed = this->BothMissed(
       [&](int me, int round) { EXPECT_TRUE(cache.Put(2 * round + me, ValueOf<V>(0)).ok()); },
       [&](int other, int round) { return cache.Contains(2 * round + other); });
@@ -104,10 +130,9 @@ TYPED_TEST(CacheOrderTest, OfTwoPutsOfNewKeysThatEvictAtLeastOneIsSeen) {
 }
 
 TYPED_TEST(CacheOrderTest, OfTwoErasuresAtLeastOneIsSeen) {
-  const int keys = 2 * Rounds(kRounds);
-  auto& cache = this->template Make<TypeParam>(static_cast<uint64_t>(keys));
+  auto& cache = this->MakeStriped();
   using V = ValueIn<TypeParam>;
-  for (int key = 0; key < keys; ++key) {
+  for (int key = 0; key < 2 * RoundsHere(); ++key) {
     ASSERT_TRUE(cache.Put(key, ValueOf<V>(0)).ok());
   }
   const int missed = this->BothMissed(

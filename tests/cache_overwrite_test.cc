@@ -194,6 +194,7 @@ TYPED_TEST(CacheOverwriteTest, AKeyThatOnlyPointsIsReplacedWithItsValue) {
   ASSERT_TRUE(cache.Put(first, 1).ok());
   ASSERT_TRUE(cache.Put(second, 2).ok());
   EXPECT_EQ(cache.Pin("key").key().data(), second.data());
+  this->End(cache);
 }
 
 // Each writer's values are its number and a count that only rises, twice, so that a torn one shows.
