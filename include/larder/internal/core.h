@@ -233,8 +233,10 @@ class Core final : public NodeOwner {
   // --- core_write.h
   Lifetime LifetimeOf(const PutOptions& options, ThreadRecord& thread) const;
   uint64_t WeightFor(const K& key, const V& value, std::optional<uint64_t> given) const;
-  // The error for an entry that weighs more than the cache may; counts it.
-  absl::Status TooHeavy(uint64_t weight, ThreadRecord& thread);
+  // Whether an entry weighs more than the cache may; counts it, if so.
+  bool Rejects(uint64_t weight, ThreadRecord& thread);
+  // The error for that.
+  absl::Status TooHeavy(uint64_t weight) const;
   absl::Status OutOfMemory() const;
   // kNeedsOthersRoom is no result of Store.
   enum class StoreResult { kStored, kDeclined, kNeedsOthersRoom, kOutOfMemory };

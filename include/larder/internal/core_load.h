@@ -170,10 +170,7 @@ absl::Status Core<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&& loaded
   if (absl::Status status = put.Validate(); !status.ok()) return status;
   const uint64_t weight = WeightFor(flight.key, loaded.value, put.weight);
   // Too heavy to keep is no reason not to answer.
-  if (weight > capacity()) {
-    counters_.Add(thread, Counter::kRejectedPuts);
-    return KeepUnstored(flight, std::move(loaded.value));
-  }
+  if (Rejects(weight, thread)) return KeepUnstored(flight, std::move(loaded.value));
   const NewEntry entry{.hash = flight.hash,
                        .weight = weight,
                        .lifetime = LifetimeOf(put, thread),

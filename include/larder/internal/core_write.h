@@ -56,9 +56,14 @@ uint64_t Core<K, V, P, H, E>::WeightFor(const K& key, const V& value,
 }
 
 template <class K, class V, class P, class H, class E>
-ABSL_ATTRIBUTE_NOINLINE absl::Status Core<K, V, P, H, E>::TooHeavy(uint64_t weight,
-                                                                   ThreadRecord& thread) {
+bool Core<K, V, P, H, E>::Rejects(uint64_t weight, ThreadRecord& thread) {
+  if (weight <= capacity()) return false;
   counters_.Add(thread, Counter::kRejectedPuts);
+  return true;
+}
+
+template <class K, class V, class P, class H, class E>
+ABSL_ATTRIBUTE_NOINLINE absl::Status Core<K, V, P, H, E>::TooHeavy(uint64_t weight) const {
   return absl::ResourceExhaustedError(absl::StrCat(
       "the entry's weight ", weight, " is more than the cache's capacity ", capacity()));
 }
@@ -227,7 +232,6 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const
   const bool prepared = PrepareStripe(stripe, entry.lifetime);
   const Table::Position old = Locate(stripe, key, entry.hash);
   const NodeIndex old_node = Table::NodeAt(old);
-  if (old_node != kNoNode) PrefetchNeighbours(*slab_.At(old_node));
   if (!may_store(old_node)) return StoreResult::kDeclined;
   if (!others_made_room && NeedsOthersRoom(stripe, entry.weight, removals)) {
     return StoreResult::kNeedsOthersRoom;
@@ -249,6 +253,7 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const
       return StoreResult::kStored;
     }
   }
+  if (old_node != kNoNode) PrefetchNeighbours(*slab_.At(old_node));
   const NodeIndex index =
       prepared ? NewNode(stripe, std::move(key), std::move(value), entry) : kNoNode;
   if (index == kNoNode) return StoreResult::kOutOfMemory;
@@ -326,7 +331,7 @@ absl::Status Core<K, V, P, H, E>::Put(K&& key, V&& value, const PutOptions& opti
   const HashBits hash(hash_(key));
   Prefetch(hash);
   const uint64_t weight = WeightFor(key, value, options.weight);
-  if (weight > capacity()) return TooHeavy(weight, thread);
+  if (Rejects(weight, thread)) return TooHeavy(weight);
   const NewEntry entry{hash, weight, LifetimeOf(options, thread)};
   const StoreResult result = Store(
       std::move(key), std::move(value), entry, [](NodeIndex) { return true; }, thread);
@@ -338,10 +343,7 @@ bool Core<K, V, P, H, E>::PutIfAbsent(K&& key, V&& value, const PutOptions& opti
   if (!options.Validate().ok()) return false;
   ThreadRecord& thread = EnterCall();
   const uint64_t weight = WeightFor(key, value, options.weight);
-  if (weight > capacity()) {
-    counters_.Add(thread, Counter::kRejectedPuts);
-    return false;
-  }
+  if (Rejects(weight, thread)) return false;
   const NewEntry entry{HashBits(hash_(key)), weight, LifetimeOf(options, thread)};
   const auto absent = [this](NodeIndex old) { return old == kNoNode || Expired(*slab_.At(old)); };
   return Store(std::move(key), std::move(value), entry, absent, thread) == StoreResult::kStored;
@@ -365,7 +367,7 @@ absl::Status Core<K, V, P, H, E>::Compute(K&& key, F&& f, const PutOptions& opti
       continue;
     }
     const uint64_t weight = WeightFor(key, *result, options.weight);
-    if (weight > capacity()) return TooHeavy(weight, thread);
+    if (Rejects(weight, thread)) return TooHeavy(weight);
     const NewEntry entry{.hash = hash,
                          .weight = weight,
                          .lifetime = LifetimeOf(options, thread),
