@@ -81,20 +81,23 @@ class CircuitBreaker {
     int failures_ = 0;
   };
 
-  // `word_`: the number of the period, its state, and whether the window has a failure.
+  // `word_`: the number of the period, whether the window has a failure, and the state. Zero at
+  // first: period 0, closed, no failure.
   static constexpr uint64_t kStateMask = 3;
   static constexpr uint64_t kFailures = 4;
   static constexpr int kPeriodShift = 3;
-  static CircuitState StateOf(uint64_t word) { return CircuitState(word & kStateMask); }
+  static CircuitState StateOf(uint64_t word) {
+    return static_cast<CircuitState>(word & kStateMask);
+  }
   static uint64_t PeriodOf(uint64_t word) { return word >> kPeriodShift; }
+  // Closed, with no failure in the window: a success changes nothing.
+  static bool Healthy(uint64_t word) { return (word & (kStateMask | kFailures)) == 0; }
 
-  std::optional<Admission> AdmitProbe(int64_t now) ABSL_LOCKS_EXCLUDED(mutex_);
+  std::optional<Admission> AdmitUnderLock(int64_t now) ABSL_LOCKS_EXCLUDED(mutex_);
   void ReportClosed(bool ok, int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReportProbe(bool ok, int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Open(int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Close() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void StartPeriod(CircuitState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Only the lock's holder writes it.
+  void StoreWord(uint64_t period, CircuitState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t word() const { return word_.load(std::memory_order_acquire); }
 
   const int failures_;  // 0: never opens
@@ -103,7 +106,7 @@ class CircuitBreaker {
   const int64_t open_for_;       // ns
   const int64_t most_open_for_;  // ns
 
-  std::atomic<uint64_t> word_{0};
+  std::atomic<uint64_t> word_{0};  // written under the lock
   // ns. Stored before the word that says open: who reads it after the word reads that period's, or
   // a later one's.
   std::atomic<int64_t> open_until_{0};

