@@ -106,7 +106,7 @@ class Tags {
   // The current one; the first is 1. Acquire.
   uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
 
-  // Whether a set was ever asked for. Where it says no, no entry that the caller can see has one.
+  // Whether a set was ever asked for. Asked after an entry was found, no means that it has none.
   bool InUse() const { return in_use_.load(std::memory_order_relaxed); }
 
   // The set of all registered prefixes that `key` begins with; nullptr if there are none. It lives
