@@ -5,13 +5,9 @@
 // may not, nor loads, in these tests as in programs: a lock that another thread holds at that
 // moment stays locked in the child, and a load that it leads never ends there.
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <latch>
 #include <optional>
 #include <thread>
@@ -24,6 +20,7 @@
 #include "larder/internal/epoch.h"
 #include "larder/internal/thread_record.h"
 #include "tests/support/cache_fixture.h"
+#include "tests/support/child.h"
 #include "tests/support/stalled_reader.h"
 #include "tests/support/throwing.h"
 
@@ -35,34 +32,6 @@ using internal::ThreadRecord;
 using CountedCache = Cache<uint64_t, Counted, S3Fifo>;
 
 constexpr uint64_t kCapacity = 300;
-
-// For the child, whose failures gtest wouldn't see: says what isn't so, and ends it.
-#define CHILD_CHECK(condition)                                                           \
-  do {                                                                                   \
-    if (!(condition)) {                                                                  \
-      std::fprintf(stderr, "in the child, line %d: not so: %s\n", __LINE__, #condition); \
-      _exit(1);                                                                          \
-    }                                                                                    \
-  } while (false)
-
-// Runs f() in a child process. Returns whether it came to its end.
-template <class F>
-[[nodiscard]] bool Child(F&& f) {
-  const pid_t child = fork();
-  if (child == 0) {
-    f();
-    _exit(0);
-  }
-  int status = 0;
-  if (child < 0 || waitpid(child, &status, 0) != child) return false;
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-template <class F>
-void RunInChild(F&& f) {
-  const bool came_to_its_end = Child(f);
-  EXPECT_TRUE(came_to_its_end);
-}
 
 // Threads that look at entries: some stalled inside a Visit, some hitting one after the other.
 class Readers {

@@ -5,11 +5,13 @@
 #ifndef LARDER_THREAD_POOL_H_
 #define LARDER_THREAD_POOL_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,7 +28,8 @@ struct ThreadPoolOptions {
   // How many tasks may wait for a thread. 0: a task finds a free thread or is refused.
   size_t queue_capacity = 1024;
 
-  // A thread that has had nothing to do for this long ends. > 0; absl::InfiniteDuration() keeps all.
+  // A thread that has had nothing to do for this long ends. > 0; absl::InfiniteDuration() keeps
+  // all.
   absl::Duration idle_time = absl::Seconds(30);
 
   // OK, or InvalidArgument naming the field and its value.
@@ -35,7 +38,8 @@ struct ThreadPoolOptions {
 
 // Tasks are started in the order in which they came. A thread is started for a task that finds none
 // idle, up to the bound; of idle ones, the last to become so gets the next task. Where a thread
-// can't be started, those that are there do the work; where there are none, tasks are refused.
+// can't be started, those that are there do the work (and a later task, for which one can, may come
+// before what waits); where there are none, tasks are refused.
 //
 // The threads block the process's signals, save those that a thread causes itself.
 //
@@ -71,11 +75,14 @@ class ThreadPool final : public Executor {
   explicit ThreadPool(const ThreadPoolOptions& options);
 
   static void* Run(void* worker);
-  void RunTasks(Worker& worker);
+  static void DeleteAll(Worker* first);
   bool NextTask(Worker& worker, Task& task);
   bool StartWorker(Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Enqueue(Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool TakeTask(Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeaveIdle(Worker& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Unlink(Worker& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ForgetThreads(Worker* own) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropLost();
 
   const ThreadPoolOptions options_;
   const int64_t idle_nanos_;
@@ -87,7 +94,8 @@ class ThreadPool final : public Executor {
   Worker* idle_ ABSL_GUARDED_BY(mutex_) = nullptr;     // the last to become idle first
   std::deque<Task> queue_ ABSL_GUARDED_BY(mutex_);     // empty while a worker is idle
 
-  // The parent's, in a child.
+  // What a child has of its parent's.
+  std::atomic<bool> has_lost_{false};
   Worker* lost_workers_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::deque<Task> lost_queue_ ABSL_GUARDED_BY(mutex_);
 

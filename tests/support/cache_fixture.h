@@ -3,12 +3,9 @@
 #define LARDER_TESTS_SUPPORT_CACHE_FIXTURE_H_
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
-#include <latch>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,34 +13,10 @@
 #include "gtest/gtest.h"
 #include "larder/cache.h"
 #include "larder/manual_clock.h"
+#include "tests/support/threads.h"
 #include "tests/support/throwing.h"
 
 namespace larder::test {
-
-// Waits for a condition that others bring about. False after minutes: they never will.
-template <class Condition>
-bool Eventually(Condition&& condition) {
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(2);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > give_up) return false;
-    std::this_thread::yield();
-  }
-  return true;
-}
-
-// Runs f(0) to f(n - 1), each in a thread of its own, all set off together. Returns once all have.
-template <class F>
-void RunThreads(int n, F&& f) {
-  std::latch start(n);
-  std::vector<std::thread> threads;
-  for (int i = 0; i < n; ++i) {
-    threads.emplace_back([&start, &f, i] {
-      start.arrive_and_wait();
-      f(i);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
 
 // Owns a test's caches. At its end each must be sound within, and every Counted must be gone.
 class CacheFixture : public ::testing::Test {

@@ -5,6 +5,7 @@
 #ifndef LARDER_INTERNAL_ALARMS_H_
 #define LARDER_INTERNAL_ALARMS_H_
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -40,14 +41,15 @@ class Alarms {
   struct Id {
     int64_t deadline = 0;
     uint64_t sequence = 0;  // counts from 1
-    friend bool operator==(const Id&, const Id&) = default;
+    friend auto operator<=>(const Id&, const Id&) = default;
   };
 
   // nullptr: the process's monotonic clock, as is Clock::Monotonic(). Another must outlive this.
   explicit Alarms(const Clock* clock);
 
   // What is left is destroyed and doesn't run. Waits for a task of this Alarms that the thread is
-  // running, unless called from that thread. No call may be under way in any other thread.
+  // running, unless called from that thread; what that task sets meanwhile is destroyed too. No
+  // call may be under way in any other thread.
   ~Alarms();
 
   Alarms(const Alarms&) = delete;
@@ -62,10 +64,10 @@ class Alarms {
   // or never was; doesn't wait. O(log n).
   bool Cancel(Id id);
 
-  // Runs, in the calling thread, alarms that were due when it was called, in order of deadline, equal
-  // ones in order of Set, up to `budget` of them. What these tasks themselves set takes part. Returns
-  // how many it ran. Several threads may do so at a time; each alarm runs once. Where nothing can be
-  // due this is a look at one atomic, or at the clock too.
+  // Runs, in the calling thread, alarms that were due when it was called, in order of deadline,
+  // equal ones in order of Set, up to `budget` of them. What these tasks themselves set takes part.
+  // Returns how many it ran. Several threads may do so at a time; each alarm runs once. Where
+  // nothing can be due this is a look at one atomic, or at the clock too.
   size_t RunDue(size_t budget);
 
   // Whether no alarm waits for its time. One atomic load.
@@ -73,6 +75,7 @@ class Alarms {
 
  private:
   class State;
+  class Thread;
 
   // Shared with calls of RunDue, whose tasks may destroy this.
   const std::shared_ptr<State> state_;
