@@ -2,7 +2,11 @@
 
 #include "larder/internal/flight.h"
 
+#include <utility>
+#include <vector>
+
 #include "larder/internal/mutex.h"
+#include "larder/internal/node.h"
 
 namespace larder::internal {
 namespace {
@@ -16,14 +20,26 @@ Mutex& WaitGraphMutex() {
 
 }  // namespace
 
+bool FlightBase::TryBegin(ThreadRecord* leader) {
+  Stage seen = Stage::kAskedFor;
+  if (!stage_.compare_exchange_strong(seen, Stage::kBegun, std::memory_order_acq_rel)) return false;
+  leader_.store(leader, std::memory_order_release);
+  return true;
+}
+
+bool FlightBase::TryFinish() {
+  return stage_.exchange(Stage::kFinished, std::memory_order_acq_rel) != Stage::kFinished;
+}
+
 // Follows leader -> what it waits for -> its leader ... to `thread`. A step counts only if the
 // flight is still in the air after it was read whom its leader waits for: then the leader has not
 // left this flight's loader, and the edge is there now. Edges appear and go under the lock, which
-// is held.
+// is held. A flight that nobody has begun, or whose loader is asynchronous, leads nowhere.
 bool FlightBase::WaitsForever(const ThreadRecord& thread) const {
   const FlightBase* flight = this;
   while (flight != nullptr) {
-    const ThreadRecord* leader = flight->leader_;
+    const ThreadRecord* leader = flight->leader_.load(std::memory_order_acquire);
+    if (leader == nullptr) return false;
     const FlightBase* next = leader->waiting_for;
     if (flight->landed()) return false;
     if (leader == &thread) return true;
@@ -32,7 +48,7 @@ bool FlightBase::WaitsForever(const ThreadRecord& thread) const {
   return false;
 }
 
-absl::Status FlightBase::Wait(ThreadRecord& thread) const {
+absl::Status FlightBase::Wait(ThreadRecord& thread, int64_t deadline, const Clock* clock) const {
   const bool leads = thread.loads_led != 0;
   if (leads) {
     MutexLock lock(&WaitGraphMutex());
@@ -42,19 +58,29 @@ absl::Status FlightBase::Wait(ThreadRecord& thread) const {
     }
     thread.waiting_for = this;
   }
-  while (landed_.load(std::memory_order_acquire) == 0) {
-    landed_.wait(0, std::memory_order_acquire);
-  }
+  const bool landed = landed_.WaitUntil(deadline, clock);
   if (leads) {
     MutexLock lock(&WaitGraphMutex());
     thread.waiting_for = nullptr;
   }
-  return absl::OkStatus();
+  return landed ? absl::OkStatus() : absl::DeadlineExceededError("a load took too long");
+}
+
+bool FlightBase::OnLanded(Callback&& callback) {
+  MutexLock lock(&mutex_);
+  if (landed()) return false;
+  callbacks_.push_back(std::move(callback));
+  return true;
 }
 
 void FlightBase::Land() {
-  landed_.store(1, std::memory_order_release);
-  landed_.notify_all();
+  std::vector<Callback> callbacks;
+  {
+    MutexLock lock(&mutex_);
+    callbacks.swap(callbacks_);
+    landed_.Set();
+  }
+  for (Callback& callback : callbacks) std::move(callback)();
 }
 
 }  // namespace larder::internal

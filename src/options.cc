@@ -15,6 +15,23 @@ absl::Status CheckPositive(const char* field, absl::Duration value) {
       absl::StrCat(field, " must be positive, is ", absl::FormatDuration(value)));
 }
 
+absl::Status CheckNotNegative(const char* field, absl::Duration value) {
+  if (value >= absl::ZeroDuration()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " must not be negative, is ", absl::FormatDuration(value)));
+}
+
+absl::Status CheckNotNegative(const char* field, const std::optional<absl::Duration>& value) {
+  return value.has_value() ? CheckNotNegative(field, *value) : absl::OkStatus();
+}
+
+absl::Status CheckBeta(double early_refresh) {
+  // Written so that NaN fails too.
+  if (early_refresh >= 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("early_refresh must not be negative, is ", early_refresh));
+}
+
 absl::Status CheckPositive(const char* field, const std::optional<absl::Duration>& value) {
   return value.has_value() ? CheckPositive(field, *value) : absl::OkStatus();
 }
@@ -34,16 +51,56 @@ absl::Status CacheOptions::Validate() const {
     return absl::InvalidArgumentError(
         absl::StrCat("stripes must be within 0..", kMostStripes, ", is ", stripes));
   }
-  return CheckPositive("maintenance_interval", maintenance_interval);
+  if (max_concurrent_loads < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_concurrent_loads must not be negative, is ", max_concurrent_loads));
+  }
+  if (max_queued_loads < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_queued_loads must not be negative, is ", max_queued_loads));
+  }
+  for (const absl::Status& status :
+       {CheckPositive("maintenance_interval", maintenance_interval),
+        refresh_after.Validate("refresh_after"),
+        CheckNotNegative("stale_while_revalidate", stale_while_revalidate),
+        CheckNotNegative("stale_if_error", stale_if_error),
+        CheckNotNegative("retry_after", retry_after), CheckPositive("soft_timeout", soft_timeout),
+        CheckPositive("hard_timeout", hard_timeout),
+        CheckPositive("background_timeout", background_timeout),
+        CheckNotNegative("negative_ttl", negative_ttl), CheckBeta(early_refresh),
+        circuit_breaker.Validate()}) {
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
-absl::Status PutOptions::ValidateTtls() const {
+absl::Status PutOptions::ValidateTimes() const {
   if (absl::Status status = CheckPositive("ttl", ttl); !status.ok()) return status;
-  return CheckPositive("idle_ttl", idle_ttl);
+  if (absl::Status status = CheckPositive("idle_ttl", idle_ttl); !status.ok()) return status;
+  return refresh_after.has_value() ? refresh_after->Validate("refresh_after") : absl::OkStatus();
 }
 
 absl::Status LoadOptions::Validate() const {
-  return PutOptions{.ttl = ttl, .idle_ttl = idle_ttl, .weight = weight}.Validate();
+  if (this == &Default()) return absl::OkStatus();
+  const auto check_refresh = [this] {
+    return refresh_after.has_value() ? refresh_after->Validate("refresh_after") : absl::OkStatus();
+  };
+  for (const absl::Status& status :
+       {CheckPositive("ttl", ttl), CheckPositive("idle_ttl", idle_ttl), check_refresh(),
+        CheckNotNegative("stale_while_revalidate", stale_while_revalidate),
+        CheckNotNegative("stale_if_error", stale_if_error),
+        CheckNotNegative("retry_after", retry_after), CheckPositive("soft_timeout", soft_timeout),
+        CheckPositive("hard_timeout", hard_timeout),
+        CheckPositive("background_timeout", background_timeout),
+        CheckNotNegative("negative_ttl", negative_ttl), CheckBeta(early_refresh.value_or(0))}) {
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+const LoadOptions& LoadOptions::Default() {
+  static const LoadOptions options;
+  return options;
 }
 
 }  // namespace larder

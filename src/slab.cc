@@ -20,18 +20,20 @@ constexpr size_t kMostBytes = size_t{4} << 40;
 
 Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes, size_t prefix, size_t likely_nodes)
     : stride_(prefix + node_size), chunk_log2_(chunk_log2) {
-  // Nodes, extras and owners share what there is of address space.
-  const size_t chunk_bytes = ((stride_ + sizeof(NodeExtra)) << chunk_log2) + sizeof(uint32_t);
+  // Nodes, what is beside them, and owners share what there is of address space.
+  const size_t chunk_bytes =
+      ((stride_ + sizeof(NodeExtra) + sizeof(NodeTerms)) << chunk_log2) + sizeof(uint32_t);
   const size_t wanted = std::min<size_t>(most_nodes, kMaxNodes) >> chunk_log2;
   const size_t most = std::min(kMostBytes / chunk_bytes, std::max<size_t>(1, wanted));
   // What is rounded up.
-  constexpr size_t kRounding = size_t{3} << 21;
+  constexpr size_t kRounding = size_t{4} << 21;
   node_memory_ = Reservation::Reserve(chunk_bytes + kRounding,
                                       std::max<size_t>(1, most) * chunk_bytes + kRounding);
   if (node_memory_.data() == nullptr) return;
   most_chunks_ = std::min<size_t>(size_t{kMaxNodes} >> chunk_log2,
                                   (node_memory_.bytes() - kRounding) / chunk_bytes);
   owners_ = node_memory_.SplitTail(most_chunks_ * sizeof(uint32_t));
+  terms_ = node_memory_.SplitTail((most_chunks_ * sizeof(NodeTerms)) << chunk_log2);
   extras_ = node_memory_.SplitTail((most_chunks_ * sizeof(NodeExtra)) << chunk_log2);
   if (likely_nodes != 0) node_memory_.ExpectEnd(std::min(likely_nodes, most_nodes) * stride_);
   nodes_ = node_memory_.data() + prefix;
@@ -49,11 +51,20 @@ NodeIndex Slab::AllocateChunk(uint32_t owner) {
 }
 
 bool Slab::EnsureExtra(NodeIndex index) {
-  if (index < extras_end_.load(std::memory_order_acquire)) return true;
+  return index < extras_end_.load(std::memory_order_acquire) ||
+         Ensure(extras_, sizeof(NodeExtra), extras_end_);
+}
+
+bool Slab::EnsureTerms(NodeIndex index) {
+  return index < terms_end_.load(std::memory_order_acquire) ||
+         Ensure(terms_, sizeof(NodeTerms), terms_end_);
+}
+
+bool Slab::Ensure(Reservation& side, size_t size, std::atomic<size_t>& end) {
   MutexLock lock(&mutex_);
-  const size_t end = chunks_ << chunk_log2_;
-  if (!extras_.Commit(end * sizeof(NodeExtra))) return false;
-  extras_end_.store(end, std::memory_order_release);
+  const size_t nodes = chunks_ << chunk_log2_;
+  if (!side.Commit(nodes * size)) return false;
+  end.store(nodes, std::memory_order_release);
   return true;
 }
 

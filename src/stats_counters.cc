@@ -25,6 +25,12 @@ void StatsCounters::Sum(CacheStats& stats) const {
   stats.load_failures = sum(Counter::kLoadFailures);
   stats.load_time = absl::Nanoseconds(static_cast<int64_t>(sum(Counter::kLoadNanos)));
   stats.joined = sum(Counter::kJoined);
+  stats.refreshes = sum(Counter::kRefreshes);
+  stats.refresh_failures = sum(Counter::kRefreshFailures);
+  stats.not_modified = sum(Counter::kNotModified);
+  stats.stale = sum(Counter::kStale);
+  stats.negative_hits = sum(Counter::kNegativeHits);
+  stats.timeouts = sum(Counter::kTimeouts);
   stats.evictions = removed(RemovalCause::kEvicted);
   stats.expirations = removed(RemovalCause::kExpired);
   stats.erased = removed(RemovalCause::kErased);

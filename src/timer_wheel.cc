@@ -101,7 +101,7 @@ void TimerWheel::Unlink(NodeIndex node) {
 }
 
 void TimerWheel::Schedule(NodeIndex node) {
-  const int64_t deadline = slab_.At(node)->deadline.load(std::memory_order_relaxed);
+  const int64_t deadline = slab_.LeavesAt(node);
   const Place place = PlaceFor(CeilTick(deadline));
   Link(place.list, node);
   ++size_;
@@ -162,7 +162,7 @@ void TimerWheel::Visit(NodeIndex node, int64_t now, Due& due) {
   ++due.visited;
   NodeHeader* header = slab_.At(node);
   Unlink(node);
-  const int64_t deadline = header->deadline.load(std::memory_order_relaxed);
+  const int64_t deadline = slab_.LeavesAt(node);
   if (deadline > now) {
     Link(PlaceFor(CeilTick(deadline)).list, node);
   } else {
@@ -234,7 +234,7 @@ bool TimerWheel::ListConsistent(uint32_t list, size_t& nodes) const {
   for (uint32_t node = heads_[list]; (node & NodeHeader::kTimerEnd) == 0;) {
     const NodeHeader* header = slab_.At(node);
     if (header->timer_prev != prev) return false;
-    const int64_t deadline = header->deadline.load(std::memory_order_relaxed);
+    const int64_t deadline = slab_.LeavesAt(node);
     if (deadline != kOver && CeilTick(deadline) < start) return false;
     prev = node;
     node = header->timer_next;

@@ -29,7 +29,9 @@ using ::larder::test::Rounds;
 
 struct TestFlight : FlightBase {
   explicit TestFlight(std::string k, ThreadRecord* leader = nullptr)
-      : FlightBase(leader), key(std::move(k)) {}
+      : key(std::move(k)) {
+    if (leader != nullptr) EXPECT_TRUE(TryBegin(leader));
+  }
   const std::string key;
   bool outdated = false;
   std::shared_ptr<TestFlight> next;

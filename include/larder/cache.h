@@ -22,6 +22,8 @@
 #include "absl/status/statusor.h"
 #include "larder/handle.h"
 #include "larder/internal/core.h"
+#include "larder/internal/core_async.h"
+#include "larder/internal/core_invalidate.h"
 #include "larder/internal/core_lifecycle.h"
 #include "larder/internal/core_load.h"
 #include "larder/internal/core_read.h"
@@ -29,6 +31,7 @@
 #include "larder/internal/core_walk.h"
 #include "larder/internal/core_write.h"
 #include "larder/internal/hash.h"
+#include "larder/load_result.h"
 #include "larder/loader.h"
 #include "larder/options.h"
 #include "larder/policy.h"
@@ -169,6 +172,35 @@ class Cache {
   // Removes every entry. No load that is in progress will be stored. O(entries).
   void Clear() { core_->Clear(); }
 
+  // Ends the entry's time to live now. Kept as a fallback for loads where stale_while_revalidate or
+  // stale_if_error say so, else removed. Returns whether there was one that hadn't expired. A load
+  // of the key that is in progress won't be stored.
+  template <class Q = K>
+  bool Expire(const Q& key) {
+    return core_->Expire(Lookup(key));
+  }
+
+  // Erases what `key` has at a time `delay` from now: for what is written elsewhere then, or can be
+  // read stale until then. What is there now has expired by then; what is stored meanwhile is
+  // erased soon after (on a clock of your own, by RunMaintenance). A load in progress then won't be
+  // stored. InvalidArgument for a negative delay.
+  template <class Q = K>
+  absl::Status InvalidateAfter(const Q& key, absl::Duration delay) {
+    return core_->InvalidateAfter(Lookup(key), delay);
+  }
+
+  // Removes each entry that was stored with this tag (PutOptions::tags and others), in a time that
+  // doesn't depend on how many there are: from now on no lookup finds one. Their memory is freed by
+  // RunMaintenance, by eviction and as they are replaced. No load that was started before and comes
+  // back with the tag will be stored.
+  void InvalidateTag(std::string_view tag) { core_->InvalidateTag(tag); }
+
+  // The same for each entry whose key begins with `prefix`. O(entries), as EraseIf, where that
+  // isn't one of CacheOptions::prefixes.
+  void InvalidatePrefix(std::string_view prefix) requires internal::StringLike<K> {
+    core_->InvalidatePrefix(prefix);
+  }
+
   // --- Loading.
 
   // The value; if there is none, the one that `loader` (see loader.h) returns, which is stored.
@@ -181,10 +213,52 @@ class Cache {
   // loading, itself or through other keys, caches and threads that wait for each other;
   // InvalidArgument for a ttl that isn't positive. What the loader throws reaches its own caller;
   // those who wait get an Internal error.
+  //
+  // CacheOptions and LoadOptions say more: entries are refreshed in the background before they
+  // expire (refresh_after, early_refresh), returned past their expiry while that happens
+  // (stale_while_revalidate), where it fails (stale_if_error) or takes too long (soft_timeout);
+  // callers give up (hard_timeout: DeadlineExceeded); NotFound is remembered (negative_ttl); too
+  // many loads wait for each other (ResourceExhausted past max_queued_loads) or, while a database
+  // fails, aren't tried (circuit_breaker: Unavailable). docs/semantics.md has all of it in a table.
+  // With any of the first and with timeouts, the loader may run on the executor and outlast the
+  // call: it is copied or moved for that, and what it refers to must live on; see LoadsAtClose.
   template <class Q = K, LoaderFor<K, V> Loader>
-  absl::StatusOr<V> GetOrLoad(const Q& key, Loader&& loader, LoadOptions options = {}) requires
+  absl::StatusOr<V> GetOrLoad(const Q& key, Loader&& loader,
+                              const LoadOptions& options = LoadOptions::Default()) requires
       std::copy_constructible<V> && std::copy_constructible<K> {
-    return core_->GetOrLoad(Lookup(key), loader, options);
+    return core_->GetOrLoad(Lookup(key), std::forward<Loader>(loader), options);
+  }
+
+  // The same, and says where the value came from and how old it is.
+  template <class Q = K, LoaderFor<K, V> Loader>
+  absl::StatusOr<LoadResult<V>> GetOrLoadResult(
+      const Q& key, Loader&& loader, const LoadOptions& options = LoadOptions::Default()) requires
+      std::copy_constructible<V> && std::copy_constructible<K> {
+    return core_->GetOrLoadResult(Lookup(key), std::forward<Loader>(loader), options);
+  }
+
+  // The same without waiting. `loader` (see loader.h), asynchronous or not, runs on the executor.
+  // `callback` is called once, with an absl::StatusOr<V> or an absl::StatusOr<LoadResult<V>>: by
+  // this call if the value is there, else on the executor, or, if that refuses, wherever the load
+  // ended. If the cache is destroyed first it is called with Cancelled. It must not throw.
+  template <class Q = K, class Loader, class Callback>
+  requires(LoaderFor<Loader, K, V> || AsyncLoaderFor<Loader, K, V>) void GetOrLoadAsync(
+      const Q& key, Loader&& loader, Callback&& callback,
+      const LoadOptions& options = LoadOptions::Default()) {
+    if constexpr (std::is_invocable_v<Callback&, absl::StatusOr<V>>) {
+      core_->LoadAsync(
+          Lookup(key), std::forward<Loader>(loader),
+          [callback =
+               std::forward<Callback>(callback)](absl::StatusOr<LoadResult<V>> result) mutable {
+            if (!result.ok())
+              return static_cast<void>(callback(absl::StatusOr<V>(result.status())));
+            callback(absl::StatusOr<V>(std::move(result->value)));
+          },
+          options, /*wants_age=*/false);
+    } else {
+      core_->LoadAsync(Lookup(key), std::forward<Loader>(loader), std::forward<Callback>(callback),
+                       options, /*wants_age=*/true);
+    }
   }
 
   // --- The cache as a whole.

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "larder/circuit_state.h"
 
 namespace larder {
 
@@ -25,9 +26,20 @@ struct CacheStats {
   absl::Duration load_time;    // spent in loaders, summed over loads
   uint64_t joined = 0;         // callers that waited for another caller's load
 
+  uint64_t refreshes = 0;         // background loads that replaced or confirmed a value
+  uint64_t refresh_failures = 0;  // background loads that failed
+  uint64_t not_modified = 0;      // loads that confirmed the value there was
+  uint64_t stale = 0;             // callers that were given a value past its expiry
+  uint64_t negative_hits = 0;     // callers told NotFound without a load
+  uint64_t timeouts = 0;          // callers that went on without their load: soft_, hard_timeout
+  uint64_t refused_loads = 0;     // loads refused by max_queued_loads
+  uint64_t queued_loads = 0;      // loads that wait now for others to end
+  CircuitState circuit = CircuitState::kClosed;  // of the circuit breaker, now
+  uint64_t circuit_opens = 0;                    // how often it has opened
+
   uint64_t evictions = 0;    // entries removed because the cache was full
   uint64_t expirations = 0;  // entries removed after their ttl or idle_ttl
-  uint64_t erased = 0;       // entries removed by Erase, EraseIf, Compute
+  uint64_t erased = 0;       // entries removed by Erase, EraseIf, Compute, and by their tags
   uint64_t replaced = 0;     // entries removed by a newer value
   uint64_t cleared = 0;      // entries removed by Clear
 

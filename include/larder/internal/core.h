@@ -2,8 +2,9 @@
 //
 // Core: the engine behind Cache, one class in several files: its state here, its beginning and end
 // in core_lifecycle.h, lookups in core_read.h, changes in core_write.h, how entries leave in
-// core_removal.h, loads in core_load.h, walks over all entries in core_walk.h, the growth of tables
-// in core_growth.h, prefetches in core_prefetch.h.
+// core_removal.h, what refreshed, stale and tagged entries have in core_terms.h, loads in
+// core_load.h, walks over all entries in core_walk.h, the growth of tables in core_growth.h,
+// prefetches in core_prefetch.h.
 
 #ifndef LARDER_INTERNAL_CORE_H_
 #define LARDER_INTERNAL_CORE_H_
@@ -23,6 +24,7 @@
 #include <utility>
 
 #include "absl/base/config.h"
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "larder/clock.h"
@@ -31,8 +33,11 @@
 #include "larder/internal/epoch.h"
 #include "larder/internal/first_exception.h"
 #include "larder/internal/flight.h"
+#include "larder/internal/flight_alarm.h"
 #include "larder/internal/hash.h"
 #include "larder/internal/limbo.h"
+#include "larder/internal/load_control.h"
+#include "larder/internal/load_settings.h"
 #include "larder/internal/maintenance_thread.h"
 #include "larder/internal/nanos.h"
 #include "larder/internal/node.h"
@@ -42,8 +47,11 @@
 #include "larder/internal/slab.h"
 #include "larder/internal/stats_counters.h"
 #include "larder/internal/stripe.h"
+#include "larder/internal/tags.h"
 #include "larder/internal/thread_record.h"
 #include "larder/internal/value_access.h"
+#include "larder/load_context.h"
+#include "larder/load_result.h"
 #include "larder/loader.h"
 #include "larder/options.h"
 #include "larder/removal_cause.h"
@@ -99,9 +107,27 @@ class Core final : public NodeOwner {
   // --- core_removal.h
   absl::Status SetCapacity(uint64_t capacity);
 
-  // --- core_load.h
+  // --- core_load.h, core_async.h
   template <class Q, class Loader>
   absl::StatusOr<V> GetOrLoad(const Q& key, Loader&& loader, const LoadOptions& options);
+  template <class Q, class Loader>
+  absl::StatusOr<LoadResult<V>> GetOrLoadResult(const Q& key, Loader&& loader,
+                                                const LoadOptions& options) {
+    return LoadSlowly<Q>(key, HashBits(hash_(key)), std::forward<Loader>(loader), options,
+                         /*wants_age=*/true);
+  }
+  using ResultCallback = absl::AnyInvocable<void(absl::StatusOr<LoadResult<V>>) &&>;
+  template <class Q, class Loader>
+  void LoadAsync(const Q& key, Loader&& loader, ResultCallback callback, const LoadOptions& options,
+                 bool wants_age);
+
+  // --- core_invalidate.h
+  template <class Q>
+  bool Expire(const Q& key);
+  template <class Q>
+  absl::Status InvalidateAfter(const Q& key, absl::Duration delay);
+  void InvalidateTag(std::string_view tag);
+  void InvalidatePrefix(std::string_view prefix);
 
   // --- core_walk.h
   template <class F>
@@ -162,6 +188,12 @@ class Core final : public NodeOwner {
     int64_t idle_ttl = kNever;
   };
 
+  // In place of the value of a key that wasn't found.
+  struct NoValue {};
+
+  // What the node's NodeTerms start with.
+  struct EntryTerms;
+
   // What is known of an entry before it is stored.
   struct NewEntry {
     HashBits hash;
@@ -169,6 +201,7 @@ class Core final : public NodeOwner {
     Lifetime lifetime;
     bool outdates_flight = true;  // a load in progress for the key must not be stored over it
     bool needs_live_old = false;  // what it replaces, if anything, must not have expired by then
+    EntryTerms* terms = nullptr;  // most have none
   };
 
   // The nodes that one operation removes from one stripe. Made before the lock is taken, so that it
@@ -217,11 +250,27 @@ class Core final : public NodeOwner {
   template <class Q>
   Handle<K, V> PinQuietly(const Q& key, HashBits hash);
   // Whether the entry's time is over. Once it was seen to be, it stays so.
-  bool Expired(NodeHeader& node) const {
+  bool Expired(NodeHeader& node, NodeIndex index) const {
     const int64_t deadline = node.deadline.load(std::memory_order_relaxed);
-    return !IsFar(deadline) && ExpiredNow(node);
+    return !IsFar(deadline) && ExpiredNow(node, index);
   }
-  bool ExpiredNow(NodeHeader& node) const;
+  bool ExpiredNow(NodeHeader& node, NodeIndex index) const;
+  // When it expires; the node's deadline may say only when to look at this.
+  std::atomic<int64_t>& ExpiryOf(NodeHeader& node, NodeIndex index) const {
+    return node.Has(NodeHeader::kTerms) ? slab_.Terms(index)->expires_at : node.deadline;
+  }
+  // Whether there is an entry with a value, for whoever asks now.
+  bool IsLive(NodeHeader& node, NodeIndex index) const {
+    return !Expired(node, index) &&
+           (!node.Has(NodeHeader::kTagged | NodeHeader::kNegative) || HasValidValue(node, index));
+  }
+  bool HasValidValue(const NodeHeader& node, NodeIndex index) const;
+  // For a node with a rare flag in its state: whether there is no more to it than tags none of
+  // which can have been invalidated.
+  bool IsPlainlyValid(uint32_t state, NodeIndex index) const {
+    return (state & NodeHeader::kAsks) == 0 &&
+           slab_.Terms(index)->validated.load(std::memory_order_relaxed) == tags_.generation();
+  }
   // Whether a deadline can't have passed, as far as is known without looking at a clock.
   bool IsFar(int64_t deadline) const {
     return deadline == kNever ||
@@ -229,9 +278,11 @@ class Core final : public NodeOwner {
   }
   // Whether a hit on `node` counts, that is, it hasn't expired; if so, its idle_ttl starts anew.
   bool Touch(NodeHeader& node, NodeIndex index);
+  static int64_t MoveForward(std::atomic<int64_t>& deadline, int64_t to);
 
   // --- core_write.h
-  Lifetime LifetimeOf(const PutOptions& options, ThreadRecord& thread) const;
+  Lifetime LifetimeOf(const std::optional<absl::Duration>& ttl,
+                      const std::optional<absl::Duration>& idle_ttl, ThreadRecord& thread) const;
   uint64_t WeightFor(const K& key, const V& value, std::optional<uint64_t> given) const;
   // Whether an entry weighs more than the cache may; counts it, if so.
   bool Rejects(uint64_t weight, ThreadRecord& thread);
@@ -241,17 +292,17 @@ class Core final : public NodeOwner {
   // kNeedsOthersRoom is no result of Store.
   enum class StoreResult { kStored, kDeclined, kNeedsOthersRoom, kOutOfMemory };
   // Stores an entry where may_store(what is there now, or kNoNode) says so; if it doesn't store it,
-  // key and value are as they were. Pins the entry in `stored` where that is given. Throws what a
-  // listener threw.
-  template <class Condition>
-  StoreResult Store(K&& key, V&& value, const NewEntry& entry, Condition&& may_store,
+  // key and value (a V, or NoValue for a key that wasn't found) are as they were. Pins the entry in
+  // `stored` where that is given. Throws what a listener threw.
+  template <class Value, class Condition>
+  StoreResult Store(K&& key, Value&& value, const NewEntry& entry, Condition&& may_store,
                     ThreadRecord& thread, Handle<K, V>* stored = nullptr);
   // What few stores have left to do when the lock is released. Adds to `thrown` what was thrown
   // first.
   void FinishStore(StripeT& stripe, Removals& removals, uint64_t weight, StoreResult result,
                    bool retired_table, std::exception_ptr& thrown);
-  template <class Condition>
-  StoreResult StoreLocked(StripeT& stripe, K&& key, V&& value, const NewEntry& entry,
+  template <class Value, class Condition>
+  StoreResult StoreLocked(StripeT& stripe, K&& key, Value&& value, const NewEntry& entry,
                           Condition&& may_store, bool others_made_room, Removals& removals,
                           Handle<K, V>* stored) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // Erases the entry where may_erase(what is there now, or kNoNode) says so; returns what it said.
@@ -261,10 +312,11 @@ class Core final : public NodeOwner {
   template <class Q>
   Table::Position Locate(StripeT& stripe, const Q& key, HashBits hash)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  bool PrepareStripe(StripeT& stripe, const Lifetime& lifetime)
+  bool PrepareStripe(StripeT& stripe, const NewEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   NodeIndex TakeSlot(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  NodeIndex NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry)
+  template <class Value>
+  NodeIndex NewNode(StripeT& stripe, K&& key, Value&& value, const NewEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // Gives the entry at `index`, of the same key, the value and the lifetime of `entry` where it is.
   // False, and nothing has changed, where that can't be done: it is pinned, or has expired, or is
@@ -277,6 +329,32 @@ class Core final : public NodeOwner {
              Removals& removals) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   void Publish(StripeT& stripe, Table::Position replaced, NodeIndex index, const NewEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+
+  // --- core_terms.h
+  // Whether a Put with these options has to say more of its entry than a NodeHeader holds.
+  bool NeedsTerms(const PutOptions& options) const {
+    return always_terms_ || options.refresh_after.has_value() || !options.tags.empty();
+  }
+  struct TermsRequest;
+  // Gives the entry terms, and moves its deadline to when they have to be looked at.
+  void GiveTerms(const TermsRequest& request, EntryTerms& terms, NewEntry& entry) const;
+  // The same for what a Put stores. `stamp`: the tags' generation when it began.
+  void GiveTerms(const K& key, const PutOptions& options, uint64_t stamp,
+                 std::optional<EntryTerms>& terms, NewEntry& entry);
+  const TagSet* AcquireTags(const K& key, std::span<const std::string> tags);
+  static int64_t RefreshTime(const RefreshAfter& after, int64_t now, const Lifetime& lifetime);
+  // When an entry's terms have to be looked at.
+  static int64_t FirstLook(int64_t expires_at, int64_t refresh_at, int64_t load_nanos,
+                           double early_refresh);
+  // Returns the flags for the node's state. Takes the tags.
+  uint32_t WriteTerms(NodeIndex index, EntryTerms& terms);
+  // Whether no tag of an entry was invalidated.
+  bool Valid(NodeTerms& terms) const;
+  bool Invalidated(const NodeHeader& node, NodeIndex index) const {
+    return node.Has(NodeHeader::kTagged) && !Valid(*slab_.Terms(index));
+  }
+  // Destroys what is in a node, and lets go of its tags.
+  void DestroyNode(NodeIndex index);
 
   // --- core_prefetch.h
   // Starts to fetch what a change of the key will read and write.
@@ -357,18 +435,102 @@ class Core final : public NodeOwner {
   void FreeOrphan(NodeIndex index) override;
 
   // --- core_load.h
-  struct Joined;
+  struct LoadRequest;
+  struct Finding;
+  bool IsRefreshDue(const NodeTerms& terms, double early_refresh, ThreadRecord& thread) const;
+  std::optional<Finding> Inspect(NodeT& node, NodeIndex index, const LoadRequest& request,
+                                 ThreadRecord& thread, bool& wants_load);
   template <class Q>
-  Joined JoinOrLead(const Q& key, HashBits hash, ThreadRecord& thread);
+  Finding Consider(const Q& key, HashBits hash, const LoadRequest& request, ThreadRecord& thread);
+  static void Join(Finding& finding, std::shared_ptr<Flight> flight);
+  static void LookAgain(NodeHeader& node, const NodeTerms& terms, const LoadSettings& settings);
+  absl::Duration AgeSince(int64_t written_at) const;
+  LoadResult<V> ResultOf(const Finding& finding, LoadSource source, ThreadRecord& thread);
+  absl::StatusOr<LoadResult<V>> OutcomeOf(const Finding& finding, ThreadRecord& thread);
+  absl::StatusOr<LoadResult<V>> GiveUp(const Finding& finding, const LoadRequest& request,
+                                       ThreadRecord& thread);
+  void LeaveFlight(Flight& flight, AfterTimeout after_timeout);
+  template <class Q>
+  std::optional<LoadResult<V>> HitFor(const Q& key, HashBits hash, const LoadRequest& request,
+                                      ThreadRecord& thread);
+  template <class Q, class Loader>
+  absl::StatusOr<LoadResult<V>> LoadSlowly(const Q& key, HashBits hash, Loader&& loader,
+                                           const LoadOptions& options, bool wants_age);
   template <class Loader>
-  void Lead(Flight& flight, Loader& loader, const LoadOptions& options, ThreadRecord& thread);
+  void LeadHere(Flight& flight, Loader& loader, ThreadRecord& thread);
+  static absl::Status KnownNotFound() {
+    return absl::NotFoundError("the key wasn't found when it was last loaded");
+  }
+
+  // --- core_flight.h
+  struct LoadTimer;
+  // Whether a loader has answered, rather than failed.
+  static bool IsAnswer(const absl::Status& status, const LoadContext<V>& context) {
+    return status.ok() || absl::IsNotFound(status) ||
+           (context.not_modified() && absl::IsCancelled(status));
+  }
   template <class Loader>
-  absl::StatusOr<Loaded<V>> RunLoader(const Flight& flight, Loader& loader, ThreadRecord& thread);
-  absl::Status StoreLoaded(Flight& flight, Loaded<V>&& loaded, const LoadOptions& options,
+  absl::StatusOr<Loaded<V>> RunLoader(Flight& flight, Loader& loader, LoadContext<V>& context,
+                                      LoadTimer& timer);
+  // Runs the loader of a flight that this thread has begun, and finishes it.
+  template <class Loader>
+  void RunFlight(Flight& flight, Loader& loader, ThreadRecord& thread);
+  // Ends a flight with what its loader has answered, unless it has been ended already.
+  void Finish(Flight& flight, absl::StatusOr<Loaded<V>>&& loaded, const LoadContext<V>& context,
+              int64_t load_nanos);
+  // The same with an error.
+  void Fail(Flight& flight, absl::Status status);
+  // The same, and tells its loader to stop.
+  void Abandon(Flight& flight, absl::Status status);
+  // Asks the circuit breaker; where it says no, the flight fails.
+  bool Admit(Flight& flight);
+  void Report(Flight& flight, bool begun, bool ok);
+  void DelayRetry(Flight& flight);
+  absl::Status StoreLoaded(Flight& flight, Loaded<V>&& loaded, int64_t load_nanos,
                            ThreadRecord& thread);
+  bool NeedsTerms(const Flight& flight, const PutOptions& put) const;
   // Keeps a value that isn't to be stored for as long as someone waits for it.
   absl::Status KeepUnstored(Flight& flight, V&& value);
+  void StoreNotFound(Flight& flight, ThreadRecord& thread);
+  absl::Status KeepOld(Flight& flight, const std::optional<absl::Duration>& ttl, int64_t load_nanos,
+                       ThreadRecord& thread);
+  void Renew(StripeT& stripe, NodeIndex index, const EntryTerms& given, const Lifetime& lifetime)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   void Land(Flight& flight);
+
+  // --- core_task.h
+  class Reference;
+  class SlotHold;
+  template <class Loader>
+  class LoadTask;
+  class AsyncTarget;
+  template <class Loader>
+  void Launch(const std::shared_ptr<Flight>& flight, Loader&& loader);
+  template <class Task>
+  static void Submit(Task task);
+  void SetAlarm(const std::shared_ptr<Flight>& flight);
+  void CloseLoads();
+
+  // --- core_async.h
+  struct AsyncCall;
+  struct PendingAnswer;
+  void Proceed(std::shared_ptr<AsyncCall> call, bool at_once);
+  void Await(const std::shared_ptr<AsyncCall>& call, std::shared_ptr<const Finding> finding);
+  void Answer(AsyncCall& call, absl::StatusOr<LoadResult<V>> result, bool at_once);
+  template <class Result>
+  void Deliver(AsyncCall& call, Result&& result);
+
+  // --- core_invalidate.h
+  bool MayBeStale(const NodeHeader& node, NodeIndex index) const;
+  void ExpireNow(StripeT& stripe, NodeIndex index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  void EndBy(StripeT& stripe, NodeIndex index, int64_t end)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  void EraseQuietly(const K& key);
+  bool IsUnswept(const StripeT& stripe) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
+    return tags_.InUse() && stripe.swept < tags_.generation();
+  }
+  size_t Sweep(StripeT& stripe, size_t most, Removals& removals)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
 
   // --- core_walk.h
   // Calls f(NodeIndex, Node&) for what is in the stripe's table, once for each entry; inside a
@@ -399,6 +561,8 @@ class Core final : public NodeOwner {
   const int64_t ttl_;         // ns; kNever: infinite
   const int64_t idle_ttl_;    // ns; kNever: infinite
   const double ttl_jitter_;
+  const LoadSettings load_settings_;  // what a call says nothing of
+  const bool always_terms_;           // every entry has NodeTerms
   const Sizing sizing_;
   const Weigher weigher_;
   const RemovalListener on_removal_;
@@ -406,6 +570,9 @@ class Core final : public NodeOwner {
   [[no_unique_address]] const Eq eq_{};
 
   StatsCounters counters_;
+  LoadControl loads_;
+  const bool abandons_loads_;
+  Tags tags_;
   Slab slab_;
   const size_t stripe_mask_;
   const std::unique_ptr<Front[]> fronts_;

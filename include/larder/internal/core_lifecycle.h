@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "larder/internal/core.h"
 #include "larder/internal/core_removal.h"
+#include "larder/internal/core_task.h"
 #include "larder/internal/core_walk.h"
 
 namespace larder::internal {
@@ -27,9 +28,14 @@ Core<K, V, P, H, E>::Core(const CacheOptions& options, const Sizing& sizing, Wei
       ttl_(ToNanos(options.ttl)),
       idle_ttl_(ToNanos(options.idle_ttl)),
       ttl_jitter_(options.ttl_jitter),
+      load_settings_(options),
+      always_terms_(load_settings_.needs_terms() || (StringLike<K> && !options.prefixes.empty())),
       sizing_(sizing),
       weigher_(std::move(weigher)),
       on_removal_(std::move(on_removal)),
+      loads_(options),
+      abandons_loads_(options.loads_at_close == LoadsAtClose::kAbandon),
+      tags_(options.prefixes),
       slab_(sizeof(NodeT), sizing.chunk_log2, sizing.most_nodes, kPrefix, sizing.full_nodes),
       stripe_mask_(stripe_count() - 1),
       fronts_(new Front[stripe_count()]),
@@ -89,6 +95,7 @@ void Core<K, V, P, H, E>::StartMaintenance(absl::Duration interval) {
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Close() {
   maintenance_.reset();
+  CloseLoads();
   // There are no readers any more, so nothing has to wait.
   for (StripeT& stripe : stripes()) {
     NodeChain all;

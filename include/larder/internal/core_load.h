@@ -1,216 +1,353 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Core's loads: one per key, however many ask. See core.h and flight.h.
+// Core's loads as their callers see them: what is returned at once, what is waited for, and how
+// long. One load per key, however many ask. See core.h and core_flight.h.
 
 #ifndef LARDER_INTERNAL_CORE_LOAD_H_
 #define LARDER_INTERNAL_CORE_LOAD_H_
 
 #include <algorithm>
-#include <exception>
-#include <new>
-#include <type_traits>
+#include <memory>
+#include <optional>
+#include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "absl/base/attributes.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "larder/internal/core.h"
-#include "larder/internal/core_write.h"
+#include "larder/internal/core_flight.h"
+#include "larder/internal/core_task.h"
+#include "larder/internal/early_refresh.h"
+#include "larder/load_result.h"
 
 namespace larder::internal {
 
+// What a caller asks for.
 template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::Flight : FlightBase {
-  Flight(ThreadRecord* leader, K flight_key, HashBits key_hash)
-      : FlightBase(leader), key(std::move(flight_key)), hash(key_hash) {}
+struct Core<K, V, P, H, E>::LoadRequest {
+  LoadRequest(const Core& core, const LoadOptions& load_options, bool age)
+      : options(load_options),
+        settings(core.load_settings_.With(load_options)),
+        wants_age(age),
+        timed(settings.soft_timeout != kNever || settings.hard_timeout != kNever),
+        start(timed ? core.Now() : 0) {}
 
-  // Adds to the status what the load threw, if there is memory for it.
-  void Thrown(const char* what) noexcept {
-    try {
-      status = absl::InternalError(absl::StrCat(status.message(), ": ", what));
-    } catch (const std::bad_alloc&) {
-    }
+  // When the caller gives up; sooner where it has something else to return.
+  int64_t GivesUpAt(bool has_fallback) const {
+    const int64_t timeout = has_fallback ? std::min(settings.soft_timeout, settings.hard_timeout)
+                                         : settings.hard_timeout;
+    return SaturatingAdd(start, timeout);
   }
 
-  const K key;
-  const HashBits hash;
-
-  // The outcome; written before Land(), constant afterwards. From the start, what those who wait
-  // get if nothing else comes.
-  absl::Status status = absl::InternalError("the load threw an exception");
-  Handle<K, V> value;  // where status is OK
-
-  // --- Under the stripe's lock.
-  bool outdated = false;  // the key was written or removed since the load started
-  std::shared_ptr<Flight> next;
+  const LoadOptions& options;
+  const LoadSettings settings;
+  const bool wants_age;
+  const bool timed;
+  const int64_t start;
 };
 
-// What a caller that found no entry has to do.
+// What there is of a key for a caller, and what it has to do.
 template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::Joined {
-  Handle<K, V> value{};              // if it holds one: use it, an entry has appeared
-  std::shared_ptr<Flight> flight{};  // else: lead this flight, or wait for it
-  bool leads = false;
+struct Core<K, V, P, H, E>::Finding {
+  enum class Verdict {
+    kLive,      // return `value`; where there is a flight, it is the caller's to launch
+    kStale,     // the same
+    kNegative,  // the key is known not to be found
+    kLead,      // run the flight, or launch it, and wait for it
+    kJoin,      // wait for the flight
+  };
+
+  Verdict verdict;
+  Handle<K, V> value{};  // else: what to return if the flight fails or takes too long
+  int64_t written_at = kNever;
+  std::shared_ptr<Flight> flight{};
   bool outdated = false;  // the flight is older than the key's last change: wait, then ask again
 };
 
+// --- What is found.
+
+// Whether a hit on a live entry is to start a load. Lock-free.
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::IsRefreshDue(const NodeTerms& terms, double early_refresh,
+                                       ThreadRecord& thread) const {
+  const int64_t now = Now();
+  const int64_t refresh_at = terms.refresh_at.load(std::memory_order_relaxed);
+  if (refresh_at <= now) return true;
+  // After a failure, not before the time for another attempt.
+  if (early_refresh <= 0 || terms.failed.load(std::memory_order_relaxed)) return false;
+  const int64_t load_nanos = int64_t{1000} * terms.load_micros.load(std::memory_order_relaxed);
+  return RefreshesEarly(now, terms.fresh_until.load(std::memory_order_relaxed), load_nanos,
+                        early_refresh, thread.NextRandom());
+}
+
+// What can be returned of an entry without waiting. Sets `wants_load` where one should replace it.
+template <class K, class V, class P, class H, class E>
+auto Core<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const LoadRequest& request,
+                                  ThreadRecord& thread, bool& wants_load)
+    -> std::optional<Finding> {
+  using Verdict = typename Finding::Verdict;
+  const bool has_terms = node.Has(NodeHeader::kTerms);
+  if (Touch(node, index)) {
+    Finding live{.verdict = Verdict::kLive, .value = PinNode(node, index)};
+    if (!live.value) return std::nullopt;
+    if (has_terms) {
+      const NodeTerms& terms = *slab_.Terms(index);
+      live.written_at = terms.written_at.load(std::memory_order_relaxed);
+      wants_load = IsRefreshDue(terms, request.settings.early_refresh, thread);
+    }
+    return live;
+  }
+  if (!has_terms || Invalidated(node, index)) return std::nullopt;
+  if (node.Has(NodeHeader::kNegative)) {
+    if (Expired(node, index)) return std::nullopt;
+    return Finding{.verdict = Verdict::kNegative};
+  }
+  const NodeTerms& terms = *slab_.Terms(index);
+  const int64_t now = Now();
+  if (now >= terms.LeavesAt()) return std::nullopt;
+  const int64_t stale_for = now - terms.fresh_until.load(std::memory_order_relaxed);
+  const bool may_revalidate = stale_for < request.settings.stale_while_revalidate;
+  const bool may_fall_back = stale_for < request.settings.stale_if_error;
+  if (!may_revalidate && !may_fall_back) return std::nullopt;
+  Finding stale{.verdict = Verdict::kLead,
+                .value = PinNode(node, index),
+                .written_at = terms.written_at.load(std::memory_order_relaxed)};
+  if (!stale.value) return std::nullopt;
+  const bool must_wait = terms.failed.load(std::memory_order_relaxed) &&
+                         terms.refresh_at.load(std::memory_order_relaxed) > now;
+  wants_load = !must_wait;
+  if (may_revalidate || must_wait) stale.verdict = Verdict::kStale;
+  return stale;
+}
+
 template <class K, class V, class P, class H, class E>
 template <class Q>
-auto Core<K, V, P, H, E>::JoinOrLead(const Q& key, HashBits hash, ThreadRecord& thread) -> Joined {
+auto Core<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadRequest& request,
+                                   ThreadRecord& thread) -> Finding {
+  using Verdict = typename Finding::Verdict;
   StripeT& stripe = StripeOf(hash);
   std::shared_ptr<Flight> own;
-  // Twice where there is no flight: one is made outside the lock, since that copies the key.
-  for (;; own = std::make_shared<Flight>(&thread, K(key), hash)) {
+  // Twice where a flight is needed: it is made outside the lock, since that copies the key.
+  for (;; own = std::make_shared<Flight>(K(key), hash, request, tags_.generation())) {
     MutexLock lock(&stripe.mutex);
-    if (const Table::Position at = Locate(stripe, key, hash)) {
-      const NodeIndex index = Table::NodeAt(at);
-      NodeT* node = NodeAt(index);
-      Handle<K, V> value = Touch(*node, index) ? PinNode(*node, index) : Handle<K, V>();
-      if (value) return {.value = std::move(value)};
+    Finding finding{.verdict = Verdict::kLead};
+    bool wants_load = true;
+    const NodeIndex index = Table::NodeAt(Locate(stripe, key, hash));
+    if (index != kNoNode) {
+      bool wants = false;
+      if (auto found = Inspect(*NodeAt(index), index, request, thread, wants)) {
+        finding = *std::move(found);
+        wants_load = wants;
+      }
     }
-    if (auto flight = stripe.flights.Find(hash.all(), key, eq_)) {
-      const bool outdated = flight->outdated;
-      return {.flight = std::move(flight), .outdated = outdated};
+    const bool waits = finding.verdict == Verdict::kLead;
+    std::shared_ptr<Flight> flight = stripe.flights.Find(hash.all(), key, eq_);
+    if (flight != nullptr) {
+      if (waits) Join(finding, std::move(flight));
+      return finding;
     }
-    if (own != nullptr) {
-      stripe.flights.Add(hash.all(), own);
-      return {.flight = std::move(own), .leads = true};
+    if (!waits && !wants_load) return finding;
+    if (own == nullptr) continue;
+    if (finding.value) {
+      own->old = PinNode(*NodeAt(index), index);
+      NodeTerms& terms = *slab_.Terms(index);
+      terms.refresh_at.store(kNever, std::memory_order_relaxed);
+      LookAgain(*NodeAt(index), terms, request.settings);
     }
+    own->refreshes = static_cast<bool>(own->old);
+    own->background = !waits;
+    own->waiters = waits ? 1 : 0;
+    stripe.flights.Add(hash.all(), own);
+    own->in_table = true;
+    finding.flight = std::move(own);
+    return finding;
   }
 }
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Join(Finding& finding, std::shared_ptr<Flight> flight) {
+  finding.verdict = Finding::Verdict::kJoin;
+  finding.outdated = flight->outdated;
+  ++flight->waiters;
+  finding.flight = std::move(flight);
+}
+
+// From when on hits on a live entry have to look at its terms again.
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::LookAgain(NodeHeader& node, const NodeTerms& terms,
+                                    const LoadSettings& settings) {
+  const bool early = !terms.failed.load(std::memory_order_relaxed);
+  node.deadline.store(FirstLook(terms.fresh_until.load(std::memory_order_relaxed),
+                                terms.refresh_at.load(std::memory_order_relaxed),
+                                int64_t{1000} * terms.load_micros.load(std::memory_order_relaxed),
+                                early ? settings.early_refresh : 0),
+                      std::memory_order_relaxed);
+}
+
+// --- What is returned.
+
+template <class K, class V, class P, class H, class E>
+absl::Duration Core<K, V, P, H, E>::AgeSince(int64_t written_at) const {
+  if (written_at == kNever) return absl::InfiniteDuration();
+  return absl::Nanoseconds(std::max<int64_t>(0, Now() - written_at));
+}
+
+template <class K, class V, class P, class H, class E>
+LoadResult<V> Core<K, V, P, H, E>::ResultOf(const Finding& finding, LoadSource source,
+                                            ThreadRecord& thread) {
+  if (source == LoadSource::kStale) counters_.Add(thread, Counter::kStale);
+  return {.value = V(*finding.value), .source = source, .age = AgeSince(finding.written_at)};
+}
+
+// What a flight that has landed means for one who waited for it.
+template <class K, class V, class P, class H, class E>
+absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::OutcomeOf(const Finding& finding,
+                                                             ThreadRecord& thread) {
+  const Flight& flight = *finding.flight;
+  if (flight.status.ok()) {
+    const bool leads = finding.verdict == Finding::Verdict::kLead;
+    const LoadSource own = flight.refreshes ? LoadSource::kRefreshed : LoadSource::kLoaded;
+    return LoadResult<V>{.value = V(*flight.value), .source = leads ? own : LoadSource::kJoined};
+  }
+  if (finding.value && !absl::IsNotFound(flight.status)) {
+    return ResultOf(finding, LoadSource::kStale, thread);
+  }
+  return flight.status;
+}
+
+template <class K, class V, class P, class H, class E>
+absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::GiveUp(const Finding& finding,
+                                                          const LoadRequest& request,
+                                                          ThreadRecord& thread) {
+  counters_.Add(thread, Counter::kTimeouts);
+  LeaveFlight(*finding.flight, request.settings.after_timeout);
+  if (finding.value) return ResultOf(finding, LoadSource::kStale, thread);
+  return absl::DeadlineExceededError(
+      absl::StrCat("the load took longer than hard_timeout, ",
+                   absl::FormatDuration(absl::Nanoseconds(request.settings.hard_timeout))));
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::LeaveFlight(Flight& flight, AfterTimeout after_timeout) {
+  bool last = false;
+  {
+    MutexLock lock(&StripeOf(flight.hash).mutex);
+    last = --flight.waiters == 0;
+    if (last && after_timeout == AfterTimeout::kAbandon && std::exchange(flight.in_table, false)) {
+      // Now, so that nobody joins what is given up.
+      StripeOf(flight.hash).flights.Remove(flight.hash.all(), &flight);
+    }
+  }
+  if (last && after_timeout == AfterTimeout::kAbandon) {
+    Abandon(flight, absl::DeadlineExceededError("nobody waited for the load any more"));
+  }
+}
+
+// --- The way of a call.
 
 template <class K, class V, class P, class H, class E>
 template <class Q, class Loader>
 absl::StatusOr<V> Core<K, V, P, H, E>::GetOrLoad(const Q& key, Loader&& loader,
                                                  const LoadOptions& options) {
-  if (std::optional<V> value = Get(key)) return *std::move(value);
-  if (absl::Status status = options.Validate(); !status.ok()) return status;
-  ThreadRecord& thread = EnterCall();
   const HashBits hash(hash_(key));
+  if (ThreadRecord* const thread = ThreadRecord::IfQuick(); thread != nullptr) [[likely]] {
+    QuickGuard guard(*thread);
+    [[maybe_unused]] const UserCode<!kPlainKey || !std::is_trivially_copyable_v<V>> user_code;
+    const Glance glance = LookUp(key, hash, *thread);
+    // Its deadline is far: so is the time to refresh it.
+    if (glance.node != nullptr) [[likely]]
+      return Access::Load(glance.node->value);
+  }
+  absl::StatusOr<LoadResult<V>> result =
+      LoadSlowly<Q>(key, hash, std::forward<Loader>(loader), options, /*wants_age=*/false);
+  if (!result.ok()) return result.status();
+  return std::move(result->value);
+}
+
+// A hit that needs no load, if it is one.
+template <class K, class V, class P, class H, class E>
+template <class Q>
+std::optional<LoadResult<V>> Core<K, V, P, H, E>::HitFor(const Q& key, HashBits hash,
+                                                         const LoadRequest& request,
+                                                         ThreadRecord& thread) {
+  std::optional<LoadResult<V>> result;
+  LookUpSlowly(key, hash, [&](NodeT& node, NodeIndex index) {
+    int64_t written_at = kNever;
+    if (node.Has(NodeHeader::kTerms)) {
+      const NodeTerms& terms = *slab_.Terms(index);
+      if (IsRefreshDue(terms, request.settings.early_refresh, thread)) return;
+      written_at = terms.written_at.load(std::memory_order_relaxed);
+    }
+    const absl::Duration age = request.wants_age ? AgeSince(written_at) : absl::ZeroDuration();
+    result.emplace(LoadResult<V>{.value = V(Access::Load(node.value)), .age = age});
+  });
+  return result;
+}
+
+template <class K, class V, class P, class H, class E>
+template <class Q, class Loader>
+ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::LoadSlowly(
+    const Q& key, HashBits hash, Loader&& loader, const LoadOptions& options, bool wants_age) {
+  using Verdict = typename Finding::Verdict;
+  ThreadRecord& thread = EnterCall();
+  const absl::Status valid = options.Validate();
+  const LoadRequest request(*this, valid.ok() ? options : LoadOptions::Default(), wants_age);
+  if (auto hit = HitFor(key, hash, request, thread)) return *std::move(hit);
+  if (!valid.ok()) return valid;
   for (;;) {
-    Joined joined = JoinOrLead(key, hash, thread);
-    if (joined.value) return V(*joined.value);
-    Flight& flight = *joined.flight;
-    if (joined.leads) {
-      Lead(flight, loader, options, thread);
-    } else {
-      if (absl::Status status = flight.Wait(thread); !status.ok()) return status;
+    const Finding finding = Consider(key, hash, request, thread);
+    switch (finding.verdict) {
+      case Verdict::kLive:
+      case Verdict::kStale:
+        if (finding.flight != nullptr) Launch(finding.flight, std::forward<Loader>(loader));
+        return ResultOf(
+            finding, finding.verdict == Verdict::kLive ? LoadSource::kMemory : LoadSource::kStale,
+            thread);
+      case Verdict::kNegative:
+        counters_.Add(thread, Counter::kNegativeHits);
+        return KnownNotFound();
+      case Verdict::kLead:
+        if (request.GivesUpAt(static_cast<bool>(finding.value)) == kNever) {
+          LeadHere(*finding.flight, loader, thread);
+        } else {
+          Launch(finding.flight, std::forward<Loader>(loader));
+        }
+        break;
+      case Verdict::kJoin:
+        // Where a loader waits for another load that nobody has begun, whoever is to begin it may
+        // be waiting for what this thread holds: a slot, or a thread of the executor.
+        if (thread.loads_led != 0 && finding.flight->TryBegin(&thread)) {
+          RunFlight(*finding.flight, loader, thread);
+        }
+        break;
+    }
+    const absl::Status waited =
+        finding.flight->Wait(thread, request.GivesUpAt(static_cast<bool>(finding.value)), clock_);
+    if (absl::IsDeadlineExceeded(waited)) return GiveUp(finding, request, thread);
+    if (!waited.ok()) return waited;
+    if (finding.verdict == Verdict::kJoin) {
       counters_.Add(thread, Counter::kJoined);
       // A load that started before the key's last change brings a value older than this call.
-      if (joined.outdated) continue;
+      if (finding.outdated) continue;
     }
-    if (!flight.status.ok()) return flight.status;
-    return V(*flight.value);
+    return OutcomeOf(finding, thread);
   }
 }
 
-// Whatever happens, the flight lands: with the value, with an error, or, where user code threw,
-// with an error for those who wait while the exception goes on to the caller. Where it was a
-// listener that threw, the value is there, and those who wait get it.
+// Runs the loader on this thread, as soon as it may.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-void Core<K, V, P, H, E>::Lead(Flight& flight, Loader& loader, const LoadOptions& options,
-                               ThreadRecord& thread) {
-  struct Landing {
-    Core& core;
-    Flight& flight;
-    ~Landing() {
-      if (flight.value) flight.status = absl::OkStatus();
-      core.Land(flight);
+void Core<K, V, P, H, E>::LeadHere(Flight& flight, Loader& loader, ThreadRecord& thread) {
+  if (!Admit(flight)) return;
+  LoadLimiter* const limiter = thread.loads_led == 0 ? loads_.limiter() : nullptr;
+  if (limiter != nullptr) {
+    if (absl::Status status = limiter->Wait(kNever, clock_); !status.ok()) {
+      return Fail(flight, std::move(status));
     }
-  };
-  const Landing landing{*this, flight};
-  // Also while the value is stored: a weigher or a removal listener may ask for the key, too.
-  const LeaderScope scope(thread);
-  try {
-    absl::StatusOr<Loaded<V>> loaded = RunLoader(flight, loader, thread);
-    flight.status =
-        loaded.ok() ? StoreLoaded(flight, *std::move(loaded), options, thread) : loaded.status();
-  } catch (const std::exception& e) {
-    flight.Thrown(e.what());
-    throw;
   }
-}
-
-template <class K, class V, class P, class H, class E>
-template <class Loader>
-absl::StatusOr<Loaded<V>> Core<K, V, P, H, E>::RunLoader(const Flight& flight, Loader& loader,
-                                                         ThreadRecord& thread) {
-  // Counts the load however it ends.
-  struct Timed {
-    Core& core;
-    ThreadRecord& thread;
-    const int64_t start = core.Now();
-    bool ok = false;
-    ~Timed() {
-      core.counters_.Add(thread, Counter::kLoads);
-      if (!ok) core.counters_.Add(thread, Counter::kLoadFailures);
-      core.counters_.Add(thread, Counter::kLoadNanos,
-                         static_cast<uint64_t>(std::max<int64_t>(0, core.Now() - start)));
-    }
-  };
-  Timed timed{*this, thread};
-  using Result = std::remove_cvref_t<std::invoke_result_t<Loader&, const K&>>;
-  if constexpr (std::is_same_v<Result, absl::StatusOr<Loaded<V>>> ||
-                std::is_same_v<Result, Loaded<V>>) {
-    absl::StatusOr<Loaded<V>> loaded = loader(flight.key);
-    timed.ok = loaded.ok();
-    return loaded;
-  } else {
-    absl::StatusOr<V> value = loader(flight.key);
-    timed.ok = value.ok();
-    if (!value.ok()) return value.status();
-    return Loaded<V>{.value = *std::move(value)};
-  }
-}
-
-template <class K, class V, class P, class H, class E>
-absl::Status Core<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&& loaded,
-                                              const LoadOptions& options, ThreadRecord& thread) {
-  const PutOptions put{.ttl = loaded.ttl.has_value() ? loaded.ttl : options.ttl,
-                       .idle_ttl = loaded.idle_ttl.has_value() ? loaded.idle_ttl : options.idle_ttl,
-                       .weight = loaded.weight.has_value() ? loaded.weight : options.weight};
-  if (absl::Status status = put.Validate(); !status.ok()) return status;
-  const uint64_t weight = WeightFor(flight.key, loaded.value, put.weight);
-  // Too heavy to keep is no reason not to answer.
-  if (Rejects(weight, thread)) return KeepUnstored(flight, std::move(loaded.value));
-  const NewEntry entry{.hash = flight.hash,
-                       .weight = weight,
-                       .lifetime = LifetimeOf(put, thread),
-                       .outdates_flight = false};
-  // Runs under the stripe's lock, which guards `outdated`.
-  const auto current = [&flight](NodeIndex) { return !flight.outdated; };
-  switch (Store(K(flight.key), std::move(loaded.value), entry, current, thread, &flight.value)) {
-    case StoreResult::kStored:
-      return absl::OkStatus();
-    case StoreResult::kOutOfMemory:
-      return OutOfMemory();
-    default:
-      return KeepUnstored(flight, std::move(loaded.value));
-  }
-}
-
-template <class K, class V, class P, class H, class E>
-absl::Status Core<K, V, P, H, E>::KeepUnstored(Flight& flight, V&& value) {
-  StripeT& stripe = StripeOf(flight.hash);
-  const NewEntry entry{.hash = flight.hash, .weight = 1, .lifetime = {}};
-  K key(flight.key);
-  MutexLock lock(&stripe.mutex);
-  const NodeIndex index = NewNode(stripe, std::move(key), std::move(value), entry);
-  if (index == kNoNode) return OutOfMemory();
-  NodeT* node = NodeAt(index);
-  node->state.store(1 | NodeHeader::kOrphaned, std::memory_order_relaxed);
-  this->AddOrphan();
-  flight.value = Handle<K, V>(this, node, index);
-  return absl::OkStatus();
-}
-
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Land(Flight& flight) {
-  StripeT& stripe = StripeOf(flight.hash);
-  {
-    // An entry that was stored is found before the flight is looked for: no caller sees neither.
-    MutexLock lock(&stripe.mutex);
-    stripe.flights.Remove(flight.hash.all(), &flight);
-  }
-  flight.FlightBase::Land();
+  const SlotHold slot(limiter);
+  // Otherwise another loader, which needs the value to go on, has begun it while this one waited.
+  if (flight.TryBegin(&thread)) RunFlight(flight, loader, thread);
 }
 
 }  // namespace larder::internal

@@ -39,31 +39,45 @@ Node<K, V>* Core<K, V, P, H, E>::FindNode(const Front& front, const Q& key, Hash
 }
 
 template <class K, class V, class P, class H, class E>
-bool Core<K, V, P, H, E>::ExpiredNow(NodeHeader& node) const {
-  int64_t deadline = node.deadline.load(std::memory_order_relaxed);
+bool Core<K, V, P, H, E>::ExpiredNow(NodeHeader& node, NodeIndex index) const {
+  std::atomic<int64_t>& expiry = ExpiryOf(node, index);
+  int64_t deadline = expiry.load(std::memory_order_relaxed);
   if (!HasPassed(deadline)) return false;
   // A hit that looked at the clock before this call may be about to move the deadline, and a
   // Compute may have just taken it away (DeadlineHold). Where this call says that the entry is
   // gone, no other may find it again.
   while (deadline != kOver &&
-         !node.deadline.compare_exchange_weak(deadline, kOver, std::memory_order_relaxed)) {
+         !expiry.compare_exchange_weak(deadline, kOver, std::memory_order_relaxed)) {
     if (!HasPassed(deadline)) return false;
   }
   return true;
 }
 
 template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::HasValidValue(const NodeHeader& node, NodeIndex index) const {
+  return !node.Has(NodeHeader::kNegative) && !Invalidated(node, index);
+}
+
+template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::Touch(NodeHeader& node, NodeIndex index) {
-  if (Expired(node)) return false;
+  if (!IsLive(node, index)) return false;
   if (!node.IsIdle()) return true;
   const NodeExtra& extra = *slab_.Extra(index);
-  int64_t deadline = node.deadline.load(std::memory_order_relaxed);
-  const int64_t moved = std::min(extra.hard_deadline, SaturatingAdd(Now(), extra.idle_ttl));
-  // Only ever later: another thread may have seen a later time.
-  while (deadline < moved && deadline != kOver &&
-         !node.deadline.compare_exchange_weak(deadline, moved, std::memory_order_relaxed)) {
+  const int64_t moved = std::min(extra.hard_deadline.load(std::memory_order_relaxed),
+                                 SaturatingAdd(Now(), extra.idle_ttl));
+  // First, so that the node stays for as long as it may be served.
+  if (node.Has(NodeHeader::kTerms)) MoveForward(slab_.Terms(index)->fresh_until, moved);
+  return MoveForward(ExpiryOf(node, index), moved) != kOver;
+}
+
+// Only ever later: another thread may have seen a later time. Returns what it is then, or kOver.
+template <class K, class V, class P, class H, class E>
+int64_t Core<K, V, P, H, E>::MoveForward(std::atomic<int64_t>& deadline, int64_t to) {
+  int64_t seen = deadline.load(std::memory_order_relaxed);
+  while (seen < to && seen != kOver &&
+         !deadline.compare_exchange_weak(seen, to, std::memory_order_relaxed)) {
   }
-  return deadline != kOver;
+  return seen;
 }
 
 // --- A lookup is written twice. LookUp is the common case, in line and without a call, so that it
@@ -102,9 +116,10 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline auto Core<K, V, P, H, E>::LookUp(const Q& ke
   }
   const uint32_t state = glance.node->state.load(std::memory_order_relaxed);
   constexpr uint32_t kSettled = PolicyT::kSettled;
-  if (kSettled == 0 || (state & (NodeHeader::kAsks | kSettled)) != kSettled) {
-    const bool told =
-        (state & NodeHeader::kAsks) == 0 && PolicyT::OnHit(*glance.node, thread, front.shared);
+  constexpr uint32_t kRare = NodeHeader::kAsks | NodeHeader::kTagged;
+  if (kSettled == 0 || (state & (kRare | kSettled)) != kSettled) {
+    if ((state & kRare) != 0 && !IsPlainlyValid(state, glance.index)) return {.unsure = true};
+    const bool told = PolicyT::OnHit(*glance.node, thread, front.shared);
     if (!told) return {.unsure = true};
   }
   counters_.AddOwn(thread, Counter::kHits);
@@ -263,7 +278,7 @@ bool Core<K, V, P, H, E>::Contains(const Q& key) {
   EpochGuard guard(EnterCall());
   NodeIndex index = kNoNode;
   NodeT* node = FindNode(front, key, hash, &index);
-  return node != nullptr && !Expired(*node);
+  return node != nullptr && IsLive(*node, index);
 }
 
 template <class K, class V, class P, class H, class E>
@@ -279,6 +294,13 @@ CacheStats Core<K, V, P, H, E>::Stats() const {
   counters_.Sum(stats);
   stats.size = size();
   stats.weight = weight();
+  stats.circuit = loads_.breaker().state(Now());
+  stats.circuit_opens = loads_.breaker().opens();
+  if (const LoadLimiter* limiter = loads_.limiter()) {
+    const LoadLimiter::Stats limits = limiter->stats();
+    stats.queued_loads = limits.queued;
+    stats.refused_loads = limits.refused;
+  }
   stats.max_overshoot = max_overshoot_.load(std::memory_order_relaxed);
   return stats;
 }

@@ -88,6 +88,7 @@ class Core<K, V, P, H, E>::Removals {
     for (NodeIndex index = chain_.first; index != kNoNode;) {
       const NodeT& node = *core_.NodeAt(index);
       index = node.timer_next;
+      if (node.Has(NodeHeader::kNegative)) continue;
       try {
         core_.on_removal_(node.key, node.value, node.Cause());
       } catch (...) {
@@ -142,8 +143,12 @@ RemovalCause Core<K, V, P, H, E>::Detach(StripeT& stripe, NodeIndex index, Remov
   } else if (cause != RemovalCause::kReplaced) {
     stripe.policy.OnRemove(index);
   }
-  // Whatever removes it: an expired entry was gone before.
-  if (Expired(*node)) cause = RemovalCause::kExpired;
+  // Whatever removes it: an expired entry was gone before, and so was an invalidated one.
+  if (Expired(*node, index)) {
+    cause = RemovalCause::kExpired;
+  } else if (Invalidated(*node, index)) {
+    cause = RemovalCause::kErased;
+  }
   node->SetRemoved(cause);
   const uint64_t weight = WeightOf(*node, index);
   stripe.UncountEntry(weight);
@@ -173,7 +178,7 @@ TimerWheel::Due Core<K, V, P, H, E>::RemoveDue(StripeT& stripe, size_t budget, R
     NodeHeader* node = slab_.At(index);
     const NodeIndex next = node->timer_next;
     // A hit may have moved the deadline since the wheel looked at it.
-    if (Expired(*node)) {
+    if (Expired(*node, index) && slab_.LeavesAt(index) <= now) {
       Remove(stripe, index, RemovalCause::kExpired, removals);
     } else {
       stripe.wheel->Schedule(index);
@@ -303,7 +308,7 @@ size_t Core<K, V, P, H, E>::TakeFree(StripeT& stripe, size_t most) {
 
 template <class K, class V, class P, class H, class E>
 NodeChain Core<K, V, P, H, E>::TakeFreeNodes(StripeT& stripe, uint64_t free_before, size_t most) {
-  if constexpr (kNothingToDestroy) {
+  if (kNothingToDestroy && !tags_.InUse()) {
     const NodeChain free = stripe.limbo.TakeFree(free_before);
     if (!free.empty()) stripe.slots.Free(free.first, free.last);
     return {};
@@ -319,7 +324,7 @@ void Core<K, V, P, H, E>::FreeNodes(StripeT& stripe, const NodeChain& chain) {
     NodeT* node = NodeAt(index);
     const NodeIndex next = node->timer_next;
     if (MayFree(*node)) {
-      node->Destroy();
+      DestroyNode(index);
       freed.Append(slab_, index, 0);
     }
     index = next;
@@ -331,7 +336,7 @@ void Core<K, V, P, H, E>::FreeNodes(StripeT& stripe, const NodeChain& chain) {
 
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::FreeOrphan(NodeIndex index) {
-  NodeAt(index)->Destroy();
+  DestroyNode(index);
   {
     StripeT& stripe = stripes_[slab_.OwnerOf(index)];
     MutexLock lock(&stripe.mutex);

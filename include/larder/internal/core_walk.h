@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "larder/internal/core.h"
 #include "larder/internal/core_growth.h"
+#include "larder/internal/core_invalidate.h"
 #include "larder/internal/core_removal.h"
 #include "larder/internal/full_fence.h"
 
@@ -71,8 +72,8 @@ void Core<K, V, P, H, E>::ForEach(F&& f) {
     // The guard keeps the tables as well: what is replaced meanwhile is walked to its end, and
     // holds all that was there throughout.
     EpochGuard guard(thread);
-    ForEachNode(stripe, [&](NodeIndex, NodeT& node) {
-      if (Expired(node)) return;
+    ForEachNode(stripe, [&](NodeIndex index, NodeT& node) {
+      if (!IsLive(node, index)) return;
       typename Access::Seen value = Access::Load(node.value);
       f(std::as_const(node.key), value);
     });
@@ -102,7 +103,7 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
       };
       std::vector<Match> matches;
       ForEachNode(stripe, [&](NodeIndex index, NodeT& node) {
-        if (Expired(node)) return;
+        if (!IsLive(node, index)) return;
         typename Access::Seen value = Access::Load(node.value);
         if (!pred(std::as_const(node.key), value)) return;
         if constexpr (Access::kOverwritable) {
@@ -215,6 +216,7 @@ struct Core<K, V, P, H, E>::Maintenance {
 template <class K, class V, class P, class H, class E>
 size_t Core<K, V, P, H, E>::RunMaintenance(size_t budget) {
   Maintenance work{.thread = EnterCall(), .budget = budget};
+  work.Count(loads_.RunAlarms(budget));
   // From where the last call stopped, so that small budgets reach every stripe in turn.
   const size_t start = maintenance_cursor_.load(std::memory_order_relaxed);
   size_t visited = 0;
@@ -239,6 +241,7 @@ bool Core<K, V, P, H, E>::MaintainStripe(StripeT& stripe, Maintenance& work) {
   Removals removals(*this, stripe, work.thread, /*reclaims=*/false);
   TimerWheel::Due due;
   NodeChain free;
+  bool unswept = false;
   {
     MutexLock lock(&stripe.mutex);
     free = TakeFreeNodes(stripe, Epoch::FreeBefore(), std::min(work.budget, kRemovalsPerLock));
@@ -248,17 +251,20 @@ bool Core<K, V, P, H, E>::MaintainStripe(StripeT& stripe, Maintenance& work) {
       due = RemoveExpired(stripe, std::min(work.budget, kRemovalsPerLock), removals);
       work.Count(due.visited);
     }
-    if (due.count != 0) {
-      unlooked_nodes_.fetch_add(due.count, std::memory_order_relaxed);
+    const size_t swept = Sweep(stripe, std::min(work.budget, kRemovalsPerLock), removals);
+    work.Count(swept);
+    if (due.count + swept != 0) {
+      unlooked_nodes_.fetch_add(due.count + swept, std::memory_order_relaxed);
       unlooked_weight_.fetch_add(removals.uncounted(), std::memory_order_relaxed);
       removals.CountWeight(0);
       removals.Park(stripe);
       if (LimboIsFull(stripe)) stripe.limbo.Seal(Epoch::Advance());
     }
+    unswept = IsUnswept(stripe);
   }
   work.thrown.Keep(removals.Finish());
   FreeNodes(stripe, free);
-  return due.more || !free.empty();
+  return due.more || !free.empty() || unswept;
 }
 
 template <class K, class V, class P, class H, class E>
@@ -350,8 +356,8 @@ absl::Status Core<K, V, P, H, E>::CheckStripe(StripeT& stripe, uint64_t* weight)
     if (&StripeOf(hash) != &stripe || !at || Table::NodeAt(at) != index) {
       return broken("node ", index, " isn't where its key is looked for");
     }
-    const bool expires = node.deadline.load(std::memory_order_relaxed) != kNever;
-    if (expires != node.HasTimer()) return broken("node ", index, "'s timer and deadline differ");
+    if ((slab_.LeavesAt(index) != kNever) != node.HasTimer())
+      return broken("node ", index, "'s timer and deadline differ");
   }
   if (held != stripe.weight.load(std::memory_order_relaxed)) {
     return broken("weight is ", stripe.weight.load(), ", nodes weigh ", held);

@@ -18,6 +18,7 @@
 #include "larder/internal/core_prefetch.h"
 #include "larder/internal/core_read.h"
 #include "larder/internal/core_removal.h"
+#include "larder/internal/core_terms.h"
 #include "larder/internal/full_fence.h"
 #include "larder/internal/nanos.h"
 
@@ -30,10 +31,11 @@ inline constexpr int kMostPinnedSlots = 16;
 // --- What an entry is given.
 
 template <class K, class V, class P, class H, class E>
-auto Core<K, V, P, H, E>::LifetimeOf(const PutOptions& options, ThreadRecord& thread) const
-    -> Lifetime {
-  int64_t ttl = options.ttl.has_value() ? ToNanos(*options.ttl) : ttl_;
-  const int64_t idle_ttl = options.idle_ttl.has_value() ? ToNanos(*options.idle_ttl) : idle_ttl_;
+auto Core<K, V, P, H, E>::LifetimeOf(const std::optional<absl::Duration>& given_ttl,
+                                     const std::optional<absl::Duration>& given_idle_ttl,
+                                     ThreadRecord& thread) const -> Lifetime {
+  int64_t ttl = given_ttl.has_value() ? ToNanos(*given_ttl) : ttl_;
+  const int64_t idle_ttl = given_idle_ttl.has_value() ? ToNanos(*given_idle_ttl) : idle_ttl_;
   if (ttl == kNever && idle_ttl == kNever) return {};
   if (ttl != kNever && ttl_jitter_ > 0) {
     const double share =
@@ -84,9 +86,9 @@ Table::Position Core<K, V, P, H, E>::Locate(StripeT& stripe, const Q& key, HashB
 }
 
 template <class K, class V, class P, class H, class E>
-bool Core<K, V, P, H, E>::PrepareStripe(StripeT& stripe, const Lifetime& lifetime) {
+bool Core<K, V, P, H, E>::PrepareStripe(StripeT& stripe, const NewEntry& entry) {
   if (stripe.table.NeedsWork() && !PrepareTable(stripe)) return false;
-  if (lifetime.deadline == kNever) return true;
+  if (entry.lifetime.deadline == kNever) return true;
   if (clock_ == nullptr && (!stripe.wheel.has_value() || !ClockTicker::Running())) {
     ticker_.Start();
   }
@@ -107,34 +109,43 @@ NodeIndex Core<K, V, P, H, E>::TakeSlot(StripeT& stripe) {
 }
 
 template <class K, class V, class P, class H, class E>
-NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, V&& value, const NewEntry& entry) {
+template <class Value>
+NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, Value&& value,
+                                       const NewEntry& entry) {
   const NodeIndex index = TakeSlot(stripe);
   if (index == kNoNode) return kNoNode;
   NodeT* node = NodeAt(index);
   const bool idle = entry.lifetime.idle_ttl != kNever;
   const bool has_extra = idle || entry.weight != 1;
-  if (has_extra && !slab_.EnsureExtra(index)) {
+  if ((has_extra && !slab_.EnsureExtra(index)) ||
+      (entry.terms != nullptr && !slab_.EnsureTerms(index))) {
     stripe.slots.Free(index);
     return kNoNode;
   }
   try {
-    node->Construct(std::move(key), std::move(value));
+    if constexpr (std::is_same_v<Value, NoValue>) {
+      node->ConstructNegative(std::move(key));
+    } else {
+      node->Construct(std::move(key), std::move(value));
+    }
   } catch (...) {
     stripe.slots.Free(index);
     throw;
   }
   if (has_extra) {
-    *slab_.Extra(index) = {.weight = entry.weight,
-                           .idle_ttl = entry.lifetime.idle_ttl,
-                           .hard_deadline = entry.lifetime.hard_deadline};
+    NodeExtra& extra = *slab_.Extra(index);
+    extra.weight = entry.weight;
+    extra.idle_ttl = entry.lifetime.idle_ttl;
+    extra.hard_deadline.store(entry.lifetime.hard_deadline, std::memory_order_relaxed);
   }
   node->deadline.store(entry.lifetime.deadline, std::memory_order_relaxed);
   node->policy.store(0, std::memory_order_relaxed);
   if constexpr (kPrefix != 0) node->prefix().home = entry.hash.Home();
   // The horizon is one of the process's clock, and says nothing of idleness.
   const bool asks = idle || (clock_ != nullptr && entry.lifetime.deadline != kNever);
+  const uint32_t more = entry.terms != nullptr ? WriteTerms(index, *entry.terms) : 0;
   node->state.store((has_extra ? NodeHeader::kExtra : 0) | (idle ? NodeHeader::kIdle : 0) |
-                        (asks ? NodeHeader::kAsks : 0),
+                        (asks ? NodeHeader::kAsks : 0) | more,
                     std::memory_order_relaxed);
   return index;
 }
@@ -144,13 +155,15 @@ bool Core<K, V, P, H, E>::Overwrite(StripeT& stripe, NodeIndex index, const V& v
                                     const NewEntry& entry, ThreadRecord& thread) {
   NodeT& node = *NodeAt(index);
   uint32_t state = node.state.load(std::memory_order_relaxed);
-  const bool plain = entry.weight == 1 && entry.lifetime.idle_ttl == kNever && !on_removal_;
-  if (!plain || (state & (NodeHeader::kPins | NodeHeader::kExtra)) != 0) return false;
+  const bool plain = entry.weight == 1 && entry.lifetime.idle_ttl == kNever &&
+                     entry.terms == nullptr && !on_removal_;
+  constexpr uint32_t kNotPlain = NodeHeader::kPins | NodeHeader::kExtra | NodeHeader::kTerms;
+  if (!plain || (state & kNotPlain) != 0) return false;
   int64_t deadline = node.deadline.load(std::memory_order_relaxed);
   // The timer wheel needn't be told of a later deadline.
   const bool later = deadline <= entry.lifetime.deadline &&
                      (deadline == kNever) == (entry.lifetime.deadline == kNever);
-  if (!later || Expired(node)) return false;
+  if (!later || Expired(node, index)) return false;
   if (!node.state.compare_exchange_strong(state, state | NodeHeader::kOverwriting,
                                           std::memory_order_acquire, std::memory_order_relaxed)) {
     return false;
@@ -185,7 +198,9 @@ void Core<K, V, P, H, E>::Admit(StripeT& stripe, NodeIndex old_node, NodeIndex i
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Publish(StripeT& stripe, Table::Position replaced, NodeIndex index,
                                   const NewEntry& entry) {
-  if (entry.lifetime.deadline != kNever) stripe.wheel->Schedule(index);
+  if (entry.lifetime.deadline != kNever && slab_.LeavesAt(index) != kNever) {
+    stripe.wheel->Schedule(index);
+  }
   stripe.CountEntry(entry.weight);
   if (replaced) {
     stripe.table.Replace(entry.hash.Home(), replaced, index);
@@ -201,35 +216,38 @@ class Core<K, V, P, H, E>::DeadlineHold {
   DeadlineHold(const DeadlineHold&) = delete;
   DeadlineHold& operator=(const DeadlineHold&) = delete;
   ~DeadlineHold() {
-    if (node_ != nullptr) node_->deadline.store(deadline_, std::memory_order_relaxed);
+    if (expiry_ != nullptr) expiry_->store(deadline_, std::memory_order_relaxed);
   }
 
   // False where the entry has expired. Requires: the stripe's lock, until this goes.
-  bool Take(const Core& core, NodeHeader& node) {
-    deadline_ = node.deadline.load(std::memory_order_relaxed);
+  bool Take(const Core& core, NodeIndex index) {
+    NodeHeader& node = *core.slab_.At(index);
+    std::atomic<int64_t>& expiry = core.ExpiryOf(node, index);
+    deadline_ = expiry.load(std::memory_order_relaxed);
     do {
-      if (core.Expired(node)) return false;
-    } while (!node.deadline.compare_exchange_weak(deadline_, kNever, std::memory_order_relaxed));
-    node_ = &node;
+      if (core.Expired(node, index)) return false;
+    } while (!expiry.compare_exchange_weak(deadline_, kNever, std::memory_order_relaxed));
+    expiry_ = &expiry;
     return true;
   }
 
-  void Release() { node_ = nullptr; }
+  void Release() { expiry_ = nullptr; }
 
  private:
-  NodeHeader* node_ = nullptr;
+  std::atomic<int64_t>* expiry_ = nullptr;
   int64_t deadline_ = kNever;
 };
 
 // First comes all that may fail or throw; nothing has changed until the new node stands.
 template <class K, class V, class P, class H, class E>
-template <class Condition>
-auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const NewEntry& entry,
-                                      Condition&& may_store, bool others_made_room,
-                                      Removals& removals, Handle<K, V>* stored) -> StoreResult {
+template <class Value, class Condition>
+auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, Value&& value,
+                                      const NewEntry& entry, Condition&& may_store,
+                                      bool others_made_room, Removals& removals,
+                                      Handle<K, V>* stored) -> StoreResult {
   PrefetchEviction(stripe, stripe.policy.Next().first);
   RemoveExpired(stripe, kExpiryPerWrite, removals);
-  const bool prepared = PrepareStripe(stripe, entry.lifetime);
+  const bool prepared = PrepareStripe(stripe, entry);
   const Table::Position old = Locate(stripe, key, entry.hash);
   const NodeIndex old_node = Table::NodeAt(old);
   if (!may_store(old_node)) return StoreResult::kDeclined;
@@ -238,14 +256,14 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const
   }
   // From here to its replacement, all agree that the old entry is alive.
   DeadlineHold hold;
-  if (entry.needs_live_old && old_node != kNoNode && !hold.Take(*this, *slab_.At(old_node))) {
+  if (entry.needs_live_old && old_node != kNoNode && !hold.Take(*this, old_node)) {
     return StoreResult::kDeclined;
   }
   std::shared_ptr<Flight> flight;
   if (entry.outdates_flight && !stripe.flights.empty()) {
     flight = stripe.flights.Find(entry.hash.all(), key, eq_);
   }
-  if constexpr (Access::kOverwritable) {
+  if constexpr (Access::kOverwritable && !std::is_same_v<Value, NoValue>) {
     if (old_node != kNoNode && !entry.needs_live_old && stored == nullptr &&
         Overwrite(stripe, old_node, value, entry, removals.thread())) {
       if (flight != nullptr) flight->outdated = true;
@@ -270,9 +288,10 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, V&& value, const
 }
 
 template <class K, class V, class P, class H, class E>
-template <class Condition>
-auto Core<K, V, P, H, E>::Store(K&& key, V&& value, const NewEntry& entry, Condition&& may_store,
-                                ThreadRecord& thread, Handle<K, V>* stored) -> StoreResult {
+template <class Value, class Condition>
+auto Core<K, V, P, H, E>::Store(K&& key, Value&& value, const NewEntry& entry,
+                                Condition&& may_store, ThreadRecord& thread, Handle<K, V>* stored)
+    -> StoreResult {
   StripeT& stripe = StripeOf(entry.hash);
   std::exception_ptr thrown;
   for (bool others_made_room = false;; others_made_room = true) {
@@ -328,11 +347,15 @@ template <class K, class V, class P, class H, class E>
 absl::Status Core<K, V, P, H, E>::Put(K&& key, V&& value, const PutOptions& options) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
   ThreadRecord& thread = EnterCall();
+  const uint64_t stamp = tags_.generation();
   const HashBits hash(hash_(key));
   Prefetch(hash);
   const uint64_t weight = WeightFor(key, value, options.weight);
   if (Rejects(weight, thread)) return TooHeavy(weight);
-  const NewEntry entry{hash, weight, LifetimeOf(options, thread)};
+  NewEntry entry{hash, weight, LifetimeOf(options.ttl, options.idle_ttl, thread)};
+  std::optional<EntryTerms> terms;
+  if (NeedsTerms(options)) [[unlikely]]
+    GiveTerms(key, options, stamp, terms, entry);
   const StoreResult result = Store(
       std::move(key), std::move(value), entry, [](NodeIndex) { return true; }, thread);
   return result == StoreResult::kStored ? absl::OkStatus() : OutOfMemory();
@@ -342,10 +365,15 @@ template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::PutIfAbsent(K&& key, V&& value, const PutOptions& options) {
   if (!options.Validate().ok()) return false;
   ThreadRecord& thread = EnterCall();
+  const uint64_t stamp = tags_.generation();
   const uint64_t weight = WeightFor(key, value, options.weight);
   if (Rejects(weight, thread)) return false;
-  const NewEntry entry{HashBits(hash_(key)), weight, LifetimeOf(options, thread)};
-  const auto absent = [this](NodeIndex old) { return old == kNoNode || Expired(*slab_.At(old)); };
+  NewEntry entry{HashBits(hash_(key)), weight, LifetimeOf(options.ttl, options.idle_ttl, thread)};
+  std::optional<EntryTerms> terms;
+  if (NeedsTerms(options)) GiveTerms(key, options, stamp, terms, entry);
+  const auto absent = [this](NodeIndex old) {
+    return old == kNoNode || !IsLive(*slab_.At(old), old);
+  };
   return Store(std::move(key), std::move(value), entry, absent, thread) == StoreResult::kStored;
 }
 
@@ -356,11 +384,12 @@ absl::Status Core<K, V, P, H, E>::Compute(K&& key, F&& f, const PutOptions& opti
   ThreadRecord& thread = EnterCall();
   const HashBits hash(hash_(key));
   for (;;) {
+    const uint64_t stamp = tags_.generation();
     // Pinned, so that its slot isn't reused: same index, same node.
     const Handle<K, V> old = PinQuietly(key, hash);
     std::optional<V> result = f(old ? std::optional<V>(*old) : std::optional<V>());
     const auto unchanged = [&](NodeIndex now) {
-      return old ? now == old.index_ : now == kNoNode || Expired(*slab_.At(now));
+      return old ? now == old.index_ : now == kNoNode || !IsLive(*slab_.At(now), now);
     };
     if (!result.has_value()) {
       if (EraseWhere(key, hash, unchanged)) return absl::OkStatus();
@@ -368,10 +397,12 @@ absl::Status Core<K, V, P, H, E>::Compute(K&& key, F&& f, const PutOptions& opti
     }
     const uint64_t weight = WeightFor(key, *result, options.weight);
     if (Rejects(weight, thread)) return TooHeavy(weight);
-    const NewEntry entry{.hash = hash,
-                         .weight = weight,
-                         .lifetime = LifetimeOf(options, thread),
-                         .needs_live_old = static_cast<bool>(old)};
+    NewEntry entry{.hash = hash,
+                   .weight = weight,
+                   .lifetime = LifetimeOf(options.ttl, options.idle_ttl, thread),
+                   .needs_live_old = static_cast<bool>(old)};
+    std::optional<EntryTerms> terms;
+    if (NeedsTerms(options)) GiveTerms(key, options, stamp, terms, entry);
     // A copy of the key: it is needed again where another writer got in between.
     const StoreResult stored = Store(K(key), std::move(*result), entry, unchanged, thread);
     if (stored == StoreResult::kOutOfMemory) return OutOfMemory();

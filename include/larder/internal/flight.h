@@ -11,35 +11,64 @@
 #include <memory>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "larder/clock.h"
+#include "larder/internal/event.h"
+#include "larder/internal/mutex.h"
 #include "larder/internal/thread_record.h"
 
 namespace larder::internal {
 
-// One load of one key, from its start until its outcome is known. The thread that started it leads;
-// others wait. What K and V there are is added by whoever knows them.
+// One load of one key, from when it is asked for until its outcome is known. Whoever begins it, a
+// caller's thread or a task, runs its loader; others wait, in a thread or by a callback. What K and
+// V there are is added by whoever knows them.
+//
+// Thread safety: all methods may be called from any thread.
 class FlightBase {
  public:
-  explicit FlightBase(ThreadRecord* leader) : leader_(leader) {}
+  using Callback = absl::AnyInvocable<void() &&>;
+
+  FlightBase() = default;
   FlightBase(const FlightBase&) = delete;
   FlightBase& operator=(const FlightBase&) = delete;
 
-  // Waits until Land() was called. FailedPrecondition, without waiting, where that would never
-  // happen: because this thread leads the flight itself, or leads one that, over however many other
-  // threads and caches, the flight's leader is waiting for.
-  absl::Status Wait(ThreadRecord& thread) const;
+  // Whether the caller is the one to run the loader. `leader`: whose thread does, if one does from
+  // beginning to end; nullptr if not.
+  bool TryBegin(ThreadRecord* leader);
+
+  bool begun() const { return stage_.load(std::memory_order_acquire) == Stage::kBegun; }
+
+  // The same for the one to say what comes of it, begun or not.
+  bool TryFinish();
+
+  // Waits until it has landed. DeadlineExceeded where that takes until `deadline` (see
+  // Event::WaitUntil). FailedPrecondition, without waiting, where it would never happen: because
+  // this thread leads the flight itself, or leads one that, over however many other threads and
+  // caches, the flight's leader is waiting for.
+  absl::Status Wait(ThreadRecord& thread, int64_t deadline, const Clock* clock) const;
+
+  // Calls `callback` once it has landed, on the thread that lands it. False: it has already, and
+  // the callback is left as it was.
+  bool OnLanded(Callback&& callback);
 
   // The outcome is there: wakes all that wait. What was written before is visible to them.
   void Land();
 
-  bool landed() const { return landed_.load(std::memory_order_acquire) != 0; }
+  bool landed() const { return landed_.IsSet(); }
 
  private:
+  enum class Stage : uint8_t { kAskedFor, kBegun, kFinished };
+
   bool WaitsForever(const ThreadRecord& thread) const;
 
-  ThreadRecord* const leader_;
-  std::atomic<uint32_t> landed_{0};
+  std::atomic<Stage> stage_{Stage::kAskedFor};
+  std::atomic<ThreadRecord*> leader_{nullptr};
+  Event landed_;
+  Mutex mutex_;
+  std::vector<Callback> callbacks_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Counts a thread as being inside a loader; such threads' waits are watched for cycles.
@@ -86,6 +115,16 @@ class FlightTable {
     std::shared_ptr<Flight> next = std::move((*link)->next);
     *link = std::move(next);
     if (it->second == nullptr) flights_.erase(it);
+  }
+
+  std::vector<std::shared_ptr<Flight>> All() const {
+    std::vector<std::shared_ptr<Flight>> all;
+    for (const auto& [hash, first] : flights_) {
+      for (std::shared_ptr<Flight> flight = first; flight != nullptr; flight = flight->next) {
+        all.push_back(flight);
+      }
+    }
+    return all;
   }
 
   // The key was written or removed: what a flight of it brings is out of date.

@@ -51,7 +51,8 @@ struct NodePrefix {
 // whoever removed it.
 struct NodeHeader {
   // ns on the cache's clock; expired once this is reached. Readers move it: to later times where
-  // the entry has an idle_ttl, and to kOver once they found it expired.
+  // the entry has an idle_ttl, and to kOver once they found it expired. In a node with NodeTerms,
+  // the time from which on a hit must look at those.
   std::atomic<int64_t> deadline;
 
   // In the cache: the previous node of the timer list, before the first one the last; or kNoTimer.
@@ -73,10 +74,13 @@ struct NodeHeader {
   static constexpr uint32_t kFree = 0xffffffff;
   static_assert(kRemoved + kRemovalCauses < kFree);
 
-  static constexpr uint32_t kPins = 0x00ffffff;
-  static constexpr uint32_t kIdle = 0x01000000;   // has an idle_ttl in its NodeExtra
-  static constexpr uint32_t kExtra = 0x02000000;  // has a NodeExtra
-  static constexpr uint32_t kAsks = 0x08000000;   // a hit must look at the cache's clock
+  static constexpr uint32_t kPins = 0x000fffff;
+  static constexpr uint32_t kTerms = 0x00100000;     // its times are in its NodeTerms
+  static constexpr uint32_t kTagged = 0x00200000;    // has tags there; implies kTerms
+  static constexpr uint32_t kNegative = 0x00400000;  // has no value: the key wasn't found
+  static constexpr uint32_t kIdle = 0x01000000;      // has an idle_ttl in its NodeExtra
+  static constexpr uint32_t kExtra = 0x02000000;     // has a NodeExtra
+  static constexpr uint32_t kAsks = 0x08000000;      // a hit must look at the cache's clock
   static constexpr uint32_t kOrphaned =
       0x04000000;  // reclaimed but for its pins: the last pin frees
   // Two bits for policies that count accesses, up to three.
@@ -85,7 +89,8 @@ struct NodeHeader {
   static constexpr uint32_t kPolicyFlag = 0x40000000;   // for the policy's own use
   static constexpr uint32_t kOverwriting = 0x80000000;  // a writer without pins to heed is at work
 
-  bool IsIdle() const { return (state.load(std::memory_order_relaxed) & kIdle) != 0; }
+  bool Has(uint32_t flags) const { return (state.load(std::memory_order_relaxed) & flags) != 0; }
+  bool IsIdle() const { return Has(kIdle); }
   bool InCache() const { return timer_prev <= kNoTimer; }
   bool HasTimer() const { return timer_prev < kNoTimer; }
   void SetRemoved(RemovalCause cause) { timer_prev = kRemoved + static_cast<uint32_t>(cause); }
@@ -128,10 +133,39 @@ static_assert(sizeof(NodeHeader) == 24);
 // What few entries have, kept apart so that the others don't pay for it. Written before the node is
 // published, then constant.
 struct NodeExtra {
-  uint64_t weight;        // where it isn't 1
-  int64_t idle_ttl;       // ns; kNever: none
-  int64_t hard_deadline;  // the write's ttl alone: an access can't move the deadline past it
+  uint64_t weight;   // where it isn't 1
+  int64_t idle_ttl;  // ns; kNever: none
+  // The write's ttl alone: an access can't move the deadline past it. A load that finds the entry
+  // not modified moves it.
+  std::atomic<int64_t> hard_deadline;
 };
+
+class TagSet;
+
+// What entries have that are refreshed, kept past their expiry, or tagged: the terms under which
+// they may be served. A line of its own, which a hit reads where there are tags, or once the node's
+// deadline has come. Written under the stripe's lock, but for what is said otherwise.
+struct alignas(64) NodeTerms {
+  std::atomic<int64_t> expires_at;   // as `deadline` of other nodes, and moved by readers as that
+  std::atomic<int64_t> fresh_until;  // the same, but never kOver
+  std::atomic<int64_t> kept_for;     // ns that the node stays past that
+  std::atomic<int64_t> refresh_at;   // a hit from then on may start a load; kNever: none
+  std::atomic<int64_t> written_at;
+  std::atomic<uint64_t> validated;    // see Tags; moved by readers
+  const TagSet* tags;                 // constant
+  std::atomic<uint32_t> load_micros;  // how long its load took
+  std::atomic<bool> failed;           // the last load to replace it failed
+
+  // When the node is to leave the cache; kNever: not by itself.
+  int64_t LeavesAt() const {
+    int64_t sum;
+    const int64_t fresh = fresh_until.load(std::memory_order_relaxed);
+    const int64_t kept = kept_for.load(std::memory_order_relaxed);
+    const bool never = fresh == kNever || kept == kNever;
+    return never || __builtin_add_overflow(fresh, kept, &sum) ? kNever : sum;
+  }
+};
+static_assert(sizeof(NodeTerms) == 64);
 
 // The whole of an entry. Lives in raw slab memory, so key and value are in unions: the header is
 // valid in every slot, key and value from Construct to Destroy.
@@ -159,8 +193,15 @@ struct Node : NodeHeader {
     }
   }
 
+  // The same for a key that wasn't found.
+  template <class Key>
+  void ConstructNegative(Key&& new_key) {
+    Unpoison();
+    std::construct_at(std::addressof(key), std::forward<Key>(new_key));
+  }
+
   void Destroy() {
-    std::destroy_at(std::addressof(value));
+    if (!Has(kNegative)) std::destroy_at(std::addressof(value));
     std::destroy_at(std::addressof(key));
     Poison();
   }

@@ -42,19 +42,20 @@ class NodeOwner {
     return true;
   }
 
-  // A node that was never in the cache and is pinned once from the start.
-  void AddOrphan() { references_.fetch_add(1, std::memory_order_relaxed); }
+  // For a node that was never in the cache and is pinned once from the start, and for whoever else
+  // needs this object to stay.
+  void AddReference() { references_.fetch_add(1, std::memory_order_relaxed); }
 
   // Destroys the entry and gives its slot back; ends with DropReference().
   virtual void FreeOrphan(NodeIndex index) = 0;
 
-  // Called for each orphan freed, and once for the cache itself.
+  // Called for each orphan freed, for each AddReference, and once for the cache itself.
   void DropReference() {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
  private:
-  std::atomic<int64_t> references_{1};  // the cache, and the orphans
+  std::atomic<int64_t> references_{1};  // the cache, the orphans, and others
 };
 
 }  // namespace larder::internal

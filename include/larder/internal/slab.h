@@ -57,6 +57,19 @@ class Slab {
   // Makes room for extras of the nodes up to `index`. False where memory is out. Thread-safe.
   bool EnsureExtra(NodeIndex index);
 
+  // The same for terms.
+  NodeTerms* Terms(NodeIndex index) const {
+    return reinterpret_cast<NodeTerms*>(terms_.data()) + index;
+  }
+  bool EnsureTerms(NodeIndex index);
+
+  // When the node is to leave the cache by itself, ns; kNever: not.
+  int64_t LeavesAt(NodeIndex index) const {
+    const NodeHeader& node = *At(index);
+    return node.Has(NodeHeader::kTerms) ? Terms(index)->LeavesAt()
+                                        : node.deadline.load(std::memory_order_relaxed);
+  }
+
   // A new chunk's first index, its slots zeroed; kNoNode where memory or indices are out.
   // Thread-safe.
   NodeIndex AllocateChunk(uint32_t owner);
@@ -77,11 +90,15 @@ class Slab {
   char* nodes_ = nullptr;  // the first node; its prefix is before it
   Reservation node_memory_;
   Reservation extras_;  // NodeExtra for each node; made with the first one that has any
+  Reservation terms_;   // NodeTerms for each node; the same
   Reservation owners_;  // uint32_t for each chunk
 
   Mutex mutex_;  // for what grows
   size_t chunks_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool Ensure(Reservation& side, size_t size, std::atomic<size_t>& end);
+
   std::atomic<size_t> extras_end_{0};  // nodes that there is room for extras for
+  std::atomic<size_t> terms_end_{0};   // the same of terms
 };
 
 // Hands out the slots of one stripe. Everything here belongs to the stripe's lock.

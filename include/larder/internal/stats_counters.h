@@ -26,6 +26,12 @@ enum class Counter : size_t {
   kLoadFailures,
   kLoadNanos,
   kJoined,
+  kRefreshes,
+  kRefreshFailures,
+  kNotModified,
+  kStale,
+  kNegativeHits,
+  kTimeouts,
   kRemovals,  // the first of one for each RemovalCause
 };
 

@@ -59,6 +59,12 @@ struct alignas(64) Stripe {
   // Most changes don't write what is below.
   FlightTable<Flight> flights ABSL_GUARDED_BY(mutex);
 
+  // Entries that were invalidated up to this generation of tags have left. The next walk over the
+  // slots, where it goes on, and which generation it is for.
+  uint64_t swept ABSL_GUARDED_BY(mutex) = 1;
+  size_t sweep_next ABSL_GUARDED_BY(mutex) = 0;
+  uint64_t sweep_generation ABSL_GUARDED_BY(mutex) = 1;
+
  private:
   static void Add(std::atomic<uint64_t>& sum, uint64_t change) {
     sum.store(sum.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);

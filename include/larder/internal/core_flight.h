@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Core's flights: how one load runs, what is stored of it, and who is told. See core.h, flight.h.
+
+#ifndef LARDER_INTERNAL_CORE_FLIGHT_H_
+#define LARDER_INTERNAL_CORE_FLIGHT_H_
+
+#include <algorithm>
+#include <exception>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "larder/internal/core.h"
+#include "larder/internal/core_terms.h"
+#include "larder/internal/core_write.h"
+
+namespace larder::internal {
+
+template <class K, class V, class P, class H, class E>
+struct Core<K, V, P, H, E>::Flight : FlightBase {
+  Flight(K flight_key, HashBits key_hash, const LoadRequest& request, uint64_t tags_generation)
+      : key(std::move(flight_key)),
+        hash(key_hash),
+        options(request.options),
+        settings(request.settings),
+        keeps_age(request.wants_age),
+        stamp(tags_generation) {}
+
+  // Adds to the status what the load threw, if there is memory for it.
+  void Thrown(const char* what) noexcept {
+    try {
+      status = absl::InternalError(absl::StrCat(status.message(), ": ", what));
+    } catch (const std::bad_alloc&) {
+    }
+  }
+
+  const K key;
+  const HashBits hash;
+  const LoadOptions options;  // of the call that asked for it
+  const LoadSettings settings;
+  const bool keeps_age;
+  const uint64_t stamp;  // the tags' generation when it was asked for
+
+  // Set before anybody else sees the flight, then constant.
+  Handle<K, V> old;         // what it is to replace, if that may still be served
+  bool refreshes = false;   // there was such a value
+  bool background = false;  // nobody waited for it when it was asked for
+  std::optional<CircuitBreaker::Admission> admission;
+  FlightAlarm alarm;
+  std::stop_source stop;
+
+  // The outcome; written before Land(), constant afterwards. From the start, what those who wait
+  // get if nothing else comes.
+  absl::Status status = absl::InternalError("the load threw an exception");
+  Handle<K, V> value;  // where status is OK
+
+  // --- Under the stripe's lock.
+  bool outdated = false;  // the key was written or removed since the load was asked for
+  bool in_table = false;
+  int waiters = 0;  // callers that wait for it and haven't given up
+  std::shared_ptr<Flight> next;
+};
+
+// What a load does, of the loaders that run on the thread that calls them.
+template <class K, class V, class P, class H, class E>
+template <class Loader>
+absl::StatusOr<Loaded<V>> Core<K, V, P, H, E>::RunLoader(Flight& flight, Loader& loader,
+                                                         LoadContext<V>& context,
+                                                         LoadTimer& timer) {
+  const auto call = [&]() -> decltype(auto) {
+    if constexpr (ContextLoader<Loader, K, V>) {
+      return loader(flight.key, context);
+    } else {
+      return loader(flight.key);
+    }
+  };
+  using Result = std::remove_cvref_t<decltype(call())>;
+  if constexpr (std::is_same_v<Result, absl::StatusOr<Loaded<V>>> ||
+                std::is_same_v<Result, Loaded<V>>) {
+    absl::StatusOr<Loaded<V>> loaded = call();
+    timer.ok = IsAnswer(loaded.status(), context);
+    return loaded;
+  } else {
+    absl::StatusOr<V> value = call();
+    timer.ok = IsAnswer(value.status(), context);
+    if (!value.ok()) return value.status();
+    return Loaded<V>{.value = *std::move(value)};
+  }
+}
+
+// Counts a load however it ends.
+template <class K, class V, class P, class H, class E>
+struct Core<K, V, P, H, E>::LoadTimer {
+  explicit LoadTimer(Core& cache) : core(cache), start(cache.Now()) {}
+  LoadTimer(const LoadTimer&) = delete;
+  LoadTimer& operator=(const LoadTimer&) = delete;
+  ~LoadTimer() {
+    const ThreadRecord& thread = ThreadRecord::Current();
+    core.counters_.Add(thread, Counter::kLoads);
+    if (!ok) core.counters_.Add(thread, Counter::kLoadFailures);
+    core.counters_.Add(thread, Counter::kLoadNanos, static_cast<uint64_t>(Elapsed()));
+  }
+  int64_t Elapsed() const { return std::max<int64_t>(0, core.Now() - start); }
+
+  Core& core;
+  const int64_t start;
+  bool ok = false;
+};
+
+// Whatever happens, the flight lands: with the value, with an error, or, where user code threw,
+// with an error for those who wait while the exception goes on to the caller. Where it was a
+// listener that threw, the value is there, and those who wait get it.
+template <class K, class V, class P, class H, class E>
+template <class Loader>
+void Core<K, V, P, H, E>::RunFlight(Flight& flight, Loader& loader, ThreadRecord& thread) {
+  // Also while the value is stored: a weigher or a removal listener may ask for the key, too.
+  const LeaderScope scope(thread);
+  LoadContext<V> context(flight.old ? &*flight.old : nullptr, flight.stop.get_token());
+  absl::StatusOr<Loaded<V>> loaded = flight.status;
+  int64_t nanos = 0;
+  try {
+    LoadTimer timer(*this);
+    loaded = RunLoader(flight, loader, context, timer);
+    nanos = timer.Elapsed();
+  } catch (const std::exception& e) {
+    Fail(flight, absl::InternalError(absl::StrCat(flight.status.message(), ": ", e.what())));
+    throw;
+  } catch (...) {
+    Fail(flight, flight.status);
+    throw;
+  }
+  Finish(flight, std::move(loaded), context, nanos);
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Finish(Flight& flight, absl::StatusOr<Loaded<V>>&& loaded,
+                                 const LoadContext<V>& context, int64_t load_nanos) {
+  if (!loaded.ok() && !IsAnswer(loaded.status(), context)) return Fail(flight, loaded.status());
+  const LoadControl::Presence presence(loads_);
+  if (!presence || !flight.TryFinish()) return;
+  struct Landing {
+    Core& core;
+    Flight& flight;
+    ~Landing() {
+      if (flight.value) flight.status = absl::OkStatus();
+      core.Land(flight);
+    }
+  };
+  const Landing landing{*this, flight};
+  Report(flight, /*begun=*/true, /*ok=*/true);
+  ThreadRecord& thread = EnterCall();
+  if (flight.background) counters_.Add(thread, Counter::kRefreshes);
+  try {
+    if (loaded.ok()) {
+      flight.status = StoreLoaded(flight, *std::move(loaded), load_nanos, thread);
+    } else if (context.not_modified()) {
+      flight.status = KeepOld(flight, context.ttl(), load_nanos, thread);
+    } else {
+      flight.status = loaded.status();
+      StoreNotFound(flight, thread);
+    }
+  } catch (const std::exception& e) {
+    flight.Thrown(e.what());
+    throw;
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Fail(Flight& flight, absl::Status status) {
+  const LoadControl::Presence presence(loads_);
+  const bool begun = flight.begun();
+  if (!presence || !flight.TryFinish()) return;
+  Report(flight, begun, /*ok=*/false);
+  if (flight.old) DelayRetry(flight);
+  if (flight.background) counters_.Add(EnterCall(), Counter::kRefreshFailures);
+  flight.status = std::move(status);
+  Land(flight);
+}
+
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::Admit(Flight& flight) {
+  flight.admission = loads_.breaker().Admit(Now());
+  if (flight.admission.has_value()) return true;
+  Fail(flight, absl::UnavailableError("too many loads have failed: the circuit breaker is open"));
+  return false;
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Report(Flight& flight, bool begun, bool ok) {
+  if (flight.admission.has_value()) {
+    if (begun) {
+      loads_.breaker().Report(*flight.admission, ok, Now());
+    } else {
+      loads_.breaker().Abandon(*flight.admission);
+    }
+  }
+  flight.alarm.Cancel(loads_);
+}
+
+// The entry that should have been replaced is served on, and not loaded again for a while.
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::DelayRetry(Flight& flight) {
+  const NodeIndex index = flight.old.index_;
+  const int64_t retry_at = SaturatingAdd(Now(), flight.settings.retry_after);
+  MutexLock lock(&StripeOf(flight.hash).mutex);
+  NodeT& node = *NodeAt(index);
+  // It is pinned, so if it is in the cache it is the same.
+  if (!node.InCache()) return;
+  NodeTerms& terms = *slab_.Terms(index);
+  terms.refresh_at.store(retry_at, std::memory_order_relaxed);
+  terms.failed.store(true, std::memory_order_relaxed);
+  LookAgain(node, terms, flight.settings);
+}
+
+// --- What is stored.
+
+template <class K, class V, class P, class H, class E>
+absl::Status Core<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&& loaded,
+                                              int64_t load_nanos, ThreadRecord& thread) {
+  const LoadOptions& options = flight.options;
+  PutOptions put{.ttl = loaded.ttl.has_value() ? loaded.ttl : options.ttl,
+                 .idle_ttl = loaded.idle_ttl.has_value() ? loaded.idle_ttl : options.idle_ttl,
+                 .weight = loaded.weight.has_value() ? loaded.weight : options.weight,
+                 .refresh_after = loaded.refresh_after.value_or(flight.settings.refresh_after),
+                 .tags = std::move(loaded.tags)};
+  if (absl::Status status = put.Validate(); !status.ok()) return status;
+  put.tags.insert(put.tags.end(), options.tags.begin(), options.tags.end());
+  const uint64_t weight = WeightFor(flight.key, loaded.value, put.weight);
+  // Too heavy to keep is no reason not to answer.
+  if (Rejects(weight, thread)) return KeepUnstored(flight, std::move(loaded.value));
+  NewEntry entry{.hash = flight.hash,
+                 .weight = weight,
+                 .lifetime = LifetimeOf(put.ttl, put.idle_ttl, thread),
+                 .outdates_flight = false};
+  std::optional<EntryTerms> terms;
+  if (NeedsTerms(flight, put)) {
+    terms.emplace(tags_, AcquireTags(flight.key, put.tags));
+    if (!Tags::Valid(terms->tag_set, flight.stamp)) {
+      return KeepUnstored(flight, std::move(loaded.value));
+    }
+    GiveTerms({.refresh_after = *put.refresh_after,
+               .stale_window = flight.settings.stale_window(),
+               .early_refresh = flight.settings.early_refresh,
+               .load_nanos = load_nanos,
+               .stamp = flight.stamp},
+              *terms, entry);
+  }
+  // Runs under the stripe's lock, which guards `outdated`.
+  const auto current = [&flight](NodeIndex) { return !flight.outdated; };
+  switch (Store(K(flight.key), std::move(loaded.value), entry, current, thread, &flight.value)) {
+    case StoreResult::kStored:
+      return absl::OkStatus();
+    case StoreResult::kOutOfMemory:
+      return OutOfMemory();
+    default:
+      return KeepUnstored(flight, std::move(loaded.value));
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::NeedsTerms(const Flight& flight, const PutOptions& put) const {
+  return always_terms_ || flight.settings.needs_terms() || flight.keeps_age ||
+         !put.refresh_after->never() || !put.tags.empty();
+}
+
+template <class K, class V, class P, class H, class E>
+absl::Status Core<K, V, P, H, E>::KeepUnstored(Flight& flight, V&& value) {
+  StripeT& stripe = StripeOf(flight.hash);
+  const NewEntry entry{.hash = flight.hash, .weight = 1, .lifetime = {}};
+  K key(flight.key);
+  MutexLock lock(&stripe.mutex);
+  const NodeIndex index = NewNode(stripe, std::move(key), std::move(value), entry);
+  if (index == kNoNode) return OutOfMemory();
+  NodeT* node = NodeAt(index);
+  node->state.store(1 | NodeHeader::kOrphaned, std::memory_order_relaxed);
+  this->AddReference();
+  flight.value = Handle<K, V>(this, node, index);
+  return absl::OkStatus();
+}
+
+// An answer, too: what there was isn't any more.
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thread) {
+  const int64_t ttl = flight.settings.negative_ttl;
+  if (ttl == 0) {
+    if (!flight.old) return;
+    const NodeIndex old = flight.old.index_;
+    EraseWhere(flight.key, flight.hash,
+               [&flight, old](NodeIndex now) { return now == old && !flight.outdated; });
+    return;
+  }
+  NewEntry entry{.hash = flight.hash,
+                 .weight = 1,
+                 .lifetime = LifetimeOf(absl::Nanoseconds(ttl), absl::InfiniteDuration(), thread),
+                 .outdates_flight = false};
+  EntryTerms terms(tags_, AcquireTags(flight.key, flight.options.tags));
+  if (!Tags::Valid(terms.tag_set, flight.stamp)) return;
+  GiveTerms({.stamp = flight.stamp, .negative = true}, terms, entry);
+  // For want of memory it isn't kept.
+  Store(
+      K(flight.key), NoValue(), entry, [&flight](NodeIndex) { return !flight.outdated; }, thread);
+}
+
+template <class K, class V, class P, class H, class E>
+absl::Status Core<K, V, P, H, E>::KeepOld(Flight& flight, const std::optional<absl::Duration>& ttl,
+                                          int64_t load_nanos, ThreadRecord& thread) {
+  const LoadOptions& options = flight.options;
+  const PutOptions put{.ttl = ttl.has_value() ? ttl : options.ttl, .idle_ttl = options.idle_ttl};
+  if (absl::Status status = put.Validate(); !status.ok()) return status;
+  NewEntry entry{
+      .hash = flight.hash, .weight = 1, .lifetime = LifetimeOf(put.ttl, put.idle_ttl, thread)};
+  EntryTerms terms(tags_, nullptr);
+  GiveTerms({.refresh_after = flight.settings.refresh_after,
+             .stale_window = flight.settings.stale_window(),
+             .early_refresh = flight.settings.early_refresh,
+             .load_nanos = load_nanos},
+            terms, entry);
+  {
+    StripeT& stripe = StripeOf(flight.hash);
+    const NodeIndex index = flight.old.index_;
+    MutexLock lock(&stripe.mutex);
+    NodeT& node = *NodeAt(index);
+    const bool there = !flight.outdated && node.InCache() && !Invalidated(node, index);
+    if (there && PrepareStripe(stripe, entry)) {
+      Renew(stripe, index, terms, entry.lifetime);
+      stripe.policy.OnUpdate(index, thread);
+      counters_.Add(thread, Counter::kNotModified);
+    }
+  }
+  FullFence();
+  flight.value = std::move(flight.old);
+  return absl::OkStatus();
+}
+
+// Gives an entry the times of a new one.
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Renew(StripeT& stripe, NodeIndex index, const EntryTerms& given,
+                                const Lifetime& lifetime) {
+  NodeT& node = *NodeAt(index);
+  NodeTerms& terms = *slab_.Terms(index);
+  if (node.HasTimer()) stripe.wheel->Cancel(index);
+  if (node.IsIdle()) {
+    slab_.Extra(index)->hard_deadline.store(lifetime.hard_deadline, std::memory_order_relaxed);
+  }
+  const auto set = [](auto& field, auto value) { field.store(value, std::memory_order_relaxed); };
+  set(terms.fresh_until, given.expires_at);
+  set(terms.kept_for, given.kept_for);
+  set(terms.refresh_at, given.refresh_at);
+  set(terms.written_at, given.written_at);
+  set(terms.load_micros, given.load_micros);
+  set(terms.failed, false);
+  set(terms.expires_at, given.expires_at);
+  set(node.deadline, lifetime.deadline);
+  if (terms.LeavesAt() != kNever) stripe.wheel->Schedule(index);
+}
+
+// --- The end of a flight.
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Land(Flight& flight) {
+  StripeT& stripe = StripeOf(flight.hash);
+  {
+    // An entry that was stored is found before the flight is looked for: no caller sees neither.
+    MutexLock lock(&stripe.mutex);
+    if (std::exchange(flight.in_table, false)) stripe.flights.Remove(flight.hash.all(), &flight);
+  }
+  flight.FlightBase::Land();
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::Abandon(Flight& flight, absl::Status status) {
+  flight.stop.request_stop();
+  Fail(flight, std::move(status));
+}
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_CORE_FLIGHT_H_

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Core's invalidations other than by erasing: by age, by tag, by prefix, after a while. See core.h.
+
+#ifndef LARDER_INTERNAL_CORE_INVALIDATE_H_
+#define LARDER_INTERNAL_CORE_INVALIDATE_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "larder/internal/core.h"
+#include "larder/internal/core_task.h"
+#include "larder/internal/core_write.h"
+
+namespace larder::internal {
+
+template <class K, class V, class P, class H, class E>
+template <class Q>
+bool Core<K, V, P, H, E>::Expire(const Q& key) {
+  const HashBits hash(hash_(key));
+  StripeT& stripe = StripeOf(hash);
+  bool was_live = false;
+  bool kept = false;
+  {
+    MutexLock lock(&stripe.mutex);
+    stripe.flights.Outdate(hash.all(), key, eq_);
+    const NodeIndex index = Table::NodeAt(Locate(stripe, key, hash));
+    if (index != kNoNode) {
+      was_live = IsLive(*NodeAt(index), index);
+      kept = was_live && MayBeStale(*NodeAt(index), index);
+      if (kept) ExpireNow(stripe, index);
+    }
+  }
+  FullFence();
+  if (was_live && !kept) Erase(key);
+  return was_live;
+}
+
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::MayBeStale(const NodeHeader& node, NodeIndex index) const {
+  return node.Has(NodeHeader::kTerms) &&
+         slab_.Terms(index)->kept_for.load(std::memory_order_relaxed) > 0;
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::ExpireNow(StripeT& stripe, NodeIndex index) {
+  const int64_t now = Now();
+  NodeT& node = *NodeAt(index);
+  NodeTerms& terms = *slab_.Terms(index);
+  if (node.HasTimer()) stripe.wheel->Cancel(index);
+  terms.fresh_until.store(now, std::memory_order_relaxed);
+  terms.failed.store(false, std::memory_order_relaxed);
+  terms.expires_at.store(kOver, std::memory_order_relaxed);
+  node.deadline.store(now, std::memory_order_relaxed);
+  if (terms.LeavesAt() == kNever) return;
+  if (!stripe.wheel.has_value()) stripe.wheel.emplace(&slab_, now);
+  stripe.wheel->Schedule(index);
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::InvalidateTag(std::string_view tag) {
+  tags_.Invalidate(tag, [](uint64_t) {});
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::InvalidatePrefix(std::string_view prefix) {
+  if (tags_.InvalidatePrefix(prefix, [](uint64_t) {})) return;
+  EraseIf([prefix](const K& key, const V&) { return std::string_view(key).starts_with(prefix); });
+}
+
+// What is there is given an end then. What is put or loaded until then, an alarm erases.
+template <class K, class V, class P, class H, class E>
+template <class Q>
+absl::Status Core<K, V, P, H, E>::InvalidateAfter(const Q& key, absl::Duration delay) {
+  if (delay < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("delay must not be negative, is ", absl::FormatDuration(delay)));
+  }
+  if (delay == absl::InfiniteDuration()) return absl::OkStatus();
+  if (delay == absl::ZeroDuration()) {
+    Erase(key);
+    return absl::OkStatus();
+  }
+  const int64_t end = SaturatingAdd(Now(), ToNanos(delay));
+  if (const std::shared_ptr<Alarms> alarms = loads_.alarms()) {
+    alarms->Set(end, [this, erased = K(key)] { EraseQuietly(erased); });
+  }
+  const HashBits hash(hash_(key));
+  StripeT& stripe = StripeOf(hash);
+  {
+    MutexLock lock(&stripe.mutex);
+    const NodeIndex index = Table::NodeAt(Locate(stripe, key, hash));
+    if (index != kNoNode && IsLive(*NodeAt(index), index)) EndBy(stripe, index, end);
+  }
+  FullFence();
+  return absl::OkStatus();
+}
+
+// On the alarms' thread, which has no caller to tell of what a listener throws.
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::EraseQuietly(const K& key) {
+  try {
+    Erase(key);
+  } catch (...) {
+    // It is erased.
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::EndBy(StripeT& stripe, NodeIndex index, int64_t end) {
+  NodeT& node = *NodeAt(index);
+  // An access may move its end past this again; the alarm comes then.
+  if (node.IsIdle()) return;
+  std::atomic<int64_t>& expiry = ExpiryOf(node, index);
+  int64_t seen = expiry.load(std::memory_order_relaxed);
+  do {
+    if (seen <= end) return;
+  } while (!expiry.compare_exchange_weak(seen, end, std::memory_order_relaxed));
+  if (clock_ == nullptr) ticker_.Start();
+  if (!stripe.wheel.has_value()) stripe.wheel.emplace(&slab_, Now());
+  if (node.HasTimer()) stripe.wheel->Cancel(index);
+  if (node.Has(NodeHeader::kTerms)) {
+    NodeTerms& terms = *slab_.Terms(index);
+    terms.fresh_until.store(end, std::memory_order_relaxed);
+    terms.kept_for.store(0, std::memory_order_relaxed);
+    const int64_t look_at = node.deadline.load(std::memory_order_relaxed);
+    node.deadline.store(std::min(look_at, end), std::memory_order_relaxed);
+  }
+  if (clock_ != nullptr) node.state.fetch_or(NodeHeader::kAsks, std::memory_order_relaxed);
+  stripe.wheel->Schedule(index);
+}
+
+// What was invalidated by tag or prefix leaves the cache. Looks at `most` slots; returns at how
+// many.
+template <class K, class V, class P, class H, class E>
+size_t Core<K, V, P, H, E>::Sweep(StripeT& stripe, size_t most, Removals& removals) {
+  if (!IsUnswept(stripe)) return 0;
+  if (stripe.sweep_next == 0) stripe.sweep_generation = tags_.generation();
+  const size_t begin = stripe.sweep_next;
+  const size_t end = std::min(stripe.slots.slots_used(), begin + most);
+  for (size_t i = begin; i < end; ++i) {
+    const NodeIndex index = stripe.slots.SlotNumber(i);
+    const NodeHeader& node = *slab_.At(index);
+    if (node.InCache() && Invalidated(node, index)) {
+      Remove(stripe, index, RemovalCause::kErased, removals);
+    }
+  }
+  const bool done = end == stripe.slots.slots_used();
+  stripe.sweep_next = done ? 0 : end;
+  if (done) stripe.swept = stripe.sweep_generation;
+  return end - begin;
+}
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_CORE_INVALIDATE_H_

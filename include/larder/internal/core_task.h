@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Core's loads away from their callers: on the executor, or wherever an asynchronous loader
+// finishes them. See core.h and core_flight.h.
+
+#ifndef LARDER_INTERNAL_CORE_TASK_H_
+#define LARDER_INTERNAL_CORE_TASK_H_
+
+#include <memory>
+#include <new>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "larder/async_load.h"
+#include "larder/executor.h"
+#include "larder/internal/core.h"
+#include "larder/internal/core_flight.h"
+#include "larder/internal/load_control.h"
+
+namespace larder::internal {
+
+// Keeps the core from being freed; not the cache from being closed.
+template <class K, class V, class P, class H, class E>
+class Core<K, V, P, H, E>::Reference {
+ public:
+  explicit Reference(Core& core) : core_(&core) { core.AddReference(); }
+  Reference(Reference&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  Reference& operator=(Reference&&) = delete;
+  ~Reference() {
+    if (core_ != nullptr) core_->DropReference();
+  }
+  Core& operator*() const { return *core_; }
+  Core* operator->() const { return core_; }
+
+ private:
+  Core* core_;
+};
+
+// Gives a slot of the limiter back at its end.
+template <class K, class V, class P, class H, class E>
+class Core<K, V, P, H, E>::SlotHold {
+ public:
+  SlotHold() = default;
+  explicit SlotHold(LoadLimiter* limiter) : limiter_(limiter) {}
+  SlotHold(SlotHold&& other) noexcept : limiter_(std::exchange(other.limiter_, nullptr)) {}
+  SlotHold& operator=(SlotHold&& other) noexcept {
+    std::swap(limiter_, other.limiter_);
+    return *this;
+  }
+  ~SlotHold() {
+    if (limiter_ != nullptr) limiter_->Release();
+  }
+
+ private:
+  LoadLimiter* limiter_ = nullptr;
+};
+
+// A load on its way to the executor. It runs once; dropped before that, it fails.
+template <class K, class V, class P, class H, class E>
+template <class Loader>
+class Core<K, V, P, H, E>::LoadTask {
+ public:
+  template <class GivenLoader>
+  LoadTask(Core& core, std::shared_ptr<Flight> flight, GivenLoader&& loader)
+      : core_(core), flight_(std::move(flight)), loader_(std::forward<GivenLoader>(loader)) {}
+  LoadTask(LoadTask&&) = default;
+  LoadTask& operator=(LoadTask&&) = delete;
+  ~LoadTask() {
+    if (flight_ == nullptr) return;
+    core_->Fail(*flight_, absl::ResourceExhaustedError("the executor refused a load"));
+  }
+
+  Core& core() const { return *core_; }
+  void TakeSlot() { slot_ = SlotHold(core_->loads_.limiter()); }
+
+  void Run() && {
+    const std::shared_ptr<Flight> flight = std::move(flight_);
+    if constexpr (AsyncLoaderFor<Loader, K, V>) {
+      if (!flight->TryBegin(nullptr)) return;
+      auto target = std::make_unique<AsyncTarget>(*core_, flight, std::move(slot_));
+      const LoadControl::Running running(core_->loads_);
+      try {
+        loader_(flight->key, AsyncLoad<V>(std::move(target)));
+      } catch (...) {
+        // Whatever became of the load, it has been dropped or will be finished.
+      }
+    } else {
+      ThreadRecord& thread = ThreadRecord::Current();
+      const LoadControl::Running running(core_->loads_);
+      if (!flight->TryBegin(&thread)) return;
+      try {
+        core_->RunFlight(*flight, loader_, thread);
+      } catch (...) {
+        // Those who wait have been told; there is no caller.
+      }
+    }
+  }
+
+ private:
+  Reference core_;
+  SlotHold slot_;
+  std::shared_ptr<Flight> flight_;
+  Loader loader_;
+};
+
+// The cache's side of an asynchronous load that has begun.
+template <class K, class V, class P, class H, class E>
+class Core<K, V, P, H, E>::AsyncTarget final : public AsyncLoadTarget<V> {
+ public:
+  AsyncTarget(Core& core, std::shared_ptr<Flight> flight, SlotHold slot)
+      : core_(core),
+        slot_(std::move(slot)),
+        running_(core.loads_),
+        flight_(std::move(flight)),
+        context_(flight_->old ? &*flight_->old : nullptr, flight_->stop.get_token()),
+        timer_(std::in_place, core) {}
+  ~AsyncTarget() override {
+    if (timer_.has_value()) {
+      Finish(absl::CancelledError("an asynchronous load was dropped without Finish"));
+    }
+  }
+
+  LoadContext<V>& context() override { return context_; }
+
+  void Finish(absl::StatusOr<Loaded<V>> result) noexcept override {
+    const int64_t nanos = timer_->Elapsed();
+    timer_->ok = core_->IsAnswer(result.status(), context_);
+    timer_.reset();
+    try {
+      core_->Finish(*flight_, std::move(result), context_, nanos);
+    } catch (...) {
+      // Those who wait have been told; there is no caller.
+    }
+  }
+
+ private:
+  const Reference core_;
+  const SlotHold slot_;
+  const LoadControl::Running running_;
+  const std::shared_ptr<Flight> flight_;
+  LoadContext<V> context_;
+  std::optional<LoadTimer> timer_;
+};
+
+// Lets a flight run away from the calling thread. Whatever happens, it lands.
+template <class K, class V, class P, class H, class E>
+template <class Loader>
+void Core<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, Loader&& loader) {
+  using Task = LoadTask<std::decay_t<Loader>>;
+  if constexpr (!std::is_constructible_v<std::decay_t<Loader>, Loader&&>) {
+    Fail(*flight, absl::FailedPreconditionError("a loader that can't be copied can't run later"));
+  } else {
+    if (!Admit(*flight)) return;
+    try {
+      if (flight->background) SetAlarm(flight);
+      Task task(*this, flight, std::forward<Loader>(loader));
+      // A load that another's loader waits for must not wait for that one's slot.
+      LoadLimiter* const limiter =
+          ThreadRecord::Current().loads_led == 0 ? loads_.limiter() : nullptr;
+      if (limiter == nullptr) return Submit(std::move(task));
+      LoadLimiter::Callback granted = [task = std::move(task)]() mutable {
+        task.TakeSlot();
+        Submit(std::move(task));
+      };
+      LoadLimiter::Ticket ticket;
+      const LoadLimiter::Answer answer = limiter->Acquire(std::move(granted), &ticket);
+      if (answer == LoadLimiter::Answer::kGranted) std::move(granted)();
+      if (answer == LoadLimiter::Answer::kRefused) Fail(*flight, limiter->RefusedError());
+    } catch (const std::bad_alloc&) {
+      Fail(*flight, absl::ResourceExhaustedError("no memory to start a load"));
+    }
+  }
+}
+
+template <class K, class V, class P, class H, class E>
+template <class Task>
+void Core<K, V, P, H, E>::Submit(Task task) {
+  Executor& executor = task.core().loads_.executor();
+  // Refused, it fails by being dropped.
+  executor.Execute([task = std::move(task)]() mutable { std::move(task).Run(); });
+}
+
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::SetAlarm(const std::shared_ptr<Flight>& flight) {
+  if (flight->settings.background_timeout == kNever) return;
+  // Alarms end before the core does.
+  flight->alarm.Set(loads_, SaturatingAdd(Now(), flight->settings.background_timeout),
+                    [this, flight = std::weak_ptr(flight)] {
+                      if (const std::shared_ptr<Flight> late = flight.lock()) {
+                        Abandon(*late, absl::DeadlineExceededError(
+                                           "the load took longer than background_timeout"));
+                      }
+                    });
+}
+
+// Ends what others than callers' threads do for this cache. See LoadsAtClose.
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::CloseLoads() {
+  loads_.BeginClosing();
+  for (StripeT& stripe : stripes()) {
+    std::vector<std::shared_ptr<Flight>> flights;
+    {
+      MutexLock lock(&stripe.mutex);
+      flights = stripe.flights.All();
+    }
+    for (const std::shared_ptr<Flight>& flight : flights) {
+      flight->stop.request_stop();
+      if (abandons_loads_ || flight->TryBegin(nullptr)) {
+        Fail(*flight, absl::CancelledError("the cache is being destroyed"));
+      }
+    }
+  }
+  if (!abandons_loads_) loads_.WaitForLoaders();
+  loads_.Close();
+}
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_CORE_TASK_H_

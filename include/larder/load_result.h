@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// LoadResult: a value with where it came from.
+
+#ifndef LARDER_LOAD_RESULT_H_
+#define LARDER_LOAD_RESULT_H_
+
+#include "absl/time/time.h"
+
+namespace larder {
+
+enum class LoadSource {
+  kMemory,     // a live entry of the cache
+  kJoined,     // a load that another caller had started
+  kLoaded,     // this call's own load
+  kRefreshed,  // the same, of a value that replaced, or confirmed, one that had been kept
+  kStale,      // an entry that has expired, returned for want of a newer one
+};
+
+// What GetOrLoadResult returns.
+template <class V>
+struct LoadResult {
+  V value;
+  LoadSource source = LoadSource::kMemory;
+  // Since the value was stored, or confirmed as not modified. Infinite where it isn't known: for
+  // entries stored by a call that isn't a GetOrLoadResult, and without tags, refresh or stale
+  // windows.
+  absl::Duration age = absl::ZeroDuration();
+};
+
+}  // namespace larder
+
+#endif  // LARDER_LOAD_RESULT_H_
