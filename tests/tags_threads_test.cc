@@ -125,9 +125,8 @@ struct Entry {
 };
 
 // A lookup, as the contract of Tags describes it.
-bool Lookup(Entry& entry, const std::atomic<uint64_t>& copy) {
+bool Lookup(Entry& entry, uint64_t generation) {
   uint64_t validated = entry.validated.load(std::memory_order_relaxed);
-  const uint64_t generation = copy.load(std::memory_order_acquire);
   if (validated >= generation) return true;
   if (!Tags::Valid(entry.set, validated)) return false;
   entry.validated.compare_exchange_strong(validated, generation, std::memory_order_relaxed);
@@ -153,7 +152,9 @@ void RaceLookupsAndInvalidations(uint64_t seed) {
       for (size_t left = kNames, i = t; left > 0; ++i) {
         const size_t name = i % kNames;
         const bool returned = progress.returned[name].load() > 0;
-        const bool found = Lookup(entries[name], copy);
+        const uint64_t generation =
+            t == 0 ? tags.generation() : copy.load(std::memory_order_acquire);
+        const bool found = Lookup(entries[name], generation);
         if (returned) {
           ASSERT_FALSE(found);
         }
@@ -193,23 +194,36 @@ TEST(TagsThreadsTest, ASetThatIsReleasedAndAcquiredAtOnceStays) {
   for (uint64_t t = 0; t < 3; ++t) {
     threads.emplace_back([&tags, t] {
       std::mt19937_64 random(SeedOfRound(static_cast<int>(t)));
-      std::vector<const TagSet*> held;
-      for (int i = 0; i < 5000; ++i) {
-        if (held.size() < 3 && random() % 2 == 0) {
-          held.push_back(tags.Acquire(Names{"a", random() % 2 == 0 ? "b" : "c"}));
-          ASSERT_TRUE(Tags::Valid(held.back(), tags.generation()));
-        } else if (!held.empty()) {
-          tags.Release(held.back());
-          held.pop_back();
-        }
+      for (int i = 0; i < 10000; ++i) {
+        const TagSet* set = tags.Acquire(Names{"a", random() % 8 == 0 ? "b" : "c"});
+        ASSERT_TRUE(Tags::Valid(set, UINT64_MAX));  // looks at its records
         if (i % 64 == 0) tags.Invalidate("b", [](uint64_t) {});
+        tags.Release(set);
       }
-      for (const TagSet* set : held) tags.Release(set);
     });
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(tags.sets(), 0u);
   EXPECT_LE(tags.records(), 1u);
+}
+
+TEST(TagsThreadsTest, AnotherInvalidationIsNotPublishedMeanwhile) {
+  Tags tags;
+  std::atomic<uint64_t> copy{0};
+  std::atomic<bool> other_published{false};
+  std::thread other;
+  tags.Invalidate("a", [&](uint64_t generation) {
+    other = std::thread([&] {
+      tags.Invalidate("b", [&](uint64_t g) {
+        copy = g;
+        other_published = true;
+      });
+    });
+    for (int i = 0; i < 1000 && !other_published; ++i) std::this_thread::yield();
+    copy = generation;
+  });
+  other.join();
+  EXPECT_EQ(copy, tags.generation());
 }
 
 }  // namespace

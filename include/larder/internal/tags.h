@@ -68,8 +68,9 @@ class TagSet {
 // before it called the loader: that is the entry's first `validated`. An entry with tags or
 // prefixes is stored only if Valid(set, stamp) for the set that Acquire() gave; if a tag is
 // invalidated after that question was answered, the entry is found invalid when it is looked at. So
-// a value whose load began before Invalidate(tag) returned is never served after it has, also where
-// no entry had the tag at that time; and an entry stamped after it returned isn't affected by it.
+// a value whose load began before Invalidate(tag) was called is never served after that returned,
+// also where no entry had the tag at that time; and an entry stamped after it returned isn't
+// affected by it. Of what is stamped meanwhile either may be true.
 //
 // For the sake of those loads, an invalidation is remembered though no entry carries the tag. The
 // `remembered` tags that did so last are; of others it is known only that none was invalidated in a
