@@ -439,9 +439,9 @@ class Core final : public NodeOwner {
   struct Finding;
   bool IsRefreshDue(const NodeTerms& terms, double early_refresh, ThreadRecord& thread) const;
   std::optional<Finding> Inspect(NodeT& node, NodeIndex index, const LoadRequest& request,
-                                 ThreadRecord& thread, bool& wants_load);
+                                 bool& wants_load);
   template <class Q>
-  Finding Consider(const Q& key, HashBits hash, const LoadRequest& request, ThreadRecord& thread);
+  Finding Consider(const Q& key, HashBits hash, const LoadRequest& request);
   static void Join(Finding& finding, std::shared_ptr<Flight> flight);
   static void LookAgain(NodeHeader& node, const NodeTerms& terms, const LoadSettings& settings);
   absl::Duration AgeSince(int64_t written_at) const;
@@ -451,7 +451,7 @@ class Core final : public NodeOwner {
                                        ThreadRecord& thread);
   void LeaveFlight(Flight& flight, AfterTimeout after_timeout);
   template <class Q>
-  std::optional<LoadResult<V>> HitFor(const Q& key, HashBits hash, const LoadRequest& request,
+  std::optional<LoadResult<V>> HitFor(const Q& key, HashBits hash, LoadRequest& request,
                                       ThreadRecord& thread);
   template <class Q, class Loader>
   absl::StatusOr<LoadResult<V>> LoadSlowly(const Q& key, HashBits hash, Loader&& loader,
@@ -485,12 +485,13 @@ class Core final : public NodeOwner {
   // Asks the circuit breaker; where it says no, the flight fails.
   bool Admit(Flight& flight);
   void Report(Flight& flight, bool begun, bool ok);
-  void DelayRetry(Flight& flight);
+  void RetryAfter(Flight& flight, int64_t nanos, bool failed);
   absl::Status StoreLoaded(Flight& flight, Loaded<V>&& loaded, int64_t load_nanos,
                            ThreadRecord& thread);
   bool NeedsTerms(const Flight& flight, const PutOptions& put) const;
-  // Keeps a value that isn't to be stored for as long as someone waits for it.
-  absl::Status KeepUnstored(Flight& flight, V&& value);
+  // Keeps a value that isn't to be stored for as long as someone waits for it. What it was to
+  // replace may be loaded again after `retry_after` ns.
+  absl::Status KeepUnstored(Flight& flight, V&& value, int64_t retry_after);
   void StoreNotFound(Flight& flight, ThreadRecord& thread);
   absl::Status KeepOld(Flight& flight, const std::optional<absl::Duration>& ttl, int64_t load_nanos,
                        ThreadRecord& thread);
@@ -515,6 +516,7 @@ class Core final : public NodeOwner {
   struct AsyncCall;
   struct PendingAnswer;
   void Proceed(std::shared_ptr<AsyncCall> call, bool at_once);
+  void ProceedQuietly(const std::shared_ptr<AsyncCall>& call) noexcept;
   void Await(const std::shared_ptr<AsyncCall>& call, std::shared_ptr<const Finding> finding);
   void Answer(AsyncCall& call, absl::StatusOr<LoadResult<V>> result, bool at_once);
   template <class Result>

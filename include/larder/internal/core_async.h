@@ -40,7 +40,7 @@ struct Core<K, V, P, H, E>::AsyncCall {
   const K key;
   const HashBits hash;
   const LoadOptions options;
-  const LoadRequest request;
+  LoadRequest request;
   ResultCallback callback;
   std::atomic<bool> answered{false};
   FlightAlarm alarm;
@@ -64,14 +64,13 @@ void Core<K, V, P, H, E>::LoadAsync(const Q& key, Loader&& loader, ResultCallbac
   ThreadRecord& thread = EnterCall();
   const HashBits hash(hash_(key));
   const absl::Status valid = options.Validate();
-  {
-    const LoadRequest request(*this, valid.ok() ? options : LoadOptions::Default(), wants_age);
-    if (auto hit = HitFor(key, hash, request, thread)) return std::move(callback)(*std::move(hit));
-  }
+  LoadRequest request(*this, valid.ok() ? options : LoadOptions::Default(), wants_age);
+  if (auto hit = HitFor(key, hash, request, thread)) return std::move(callback)(*std::move(hit));
   if (!valid.ok()) return std::move(callback)(valid);
-  Proceed(std::make_shared<Call>(*this, key, hash, options, wants_age, std::move(callback),
-                                 std::forward<Loader>(loader)),
-          /*at_once=*/true);
+  auto call = std::make_shared<Call>(*this, key, hash, options, wants_age, std::move(callback),
+                                     std::forward<Loader>(loader));
+  call->request.refresh_drawn = request.refresh_drawn;
+  Proceed(std::move(call), /*at_once=*/true);
 }
 
 // `at_once`: still inside the call, so that what is there already is answered without a detour.
@@ -79,7 +78,7 @@ template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Proceed(std::shared_ptr<AsyncCall> call, bool at_once) {
   using Verdict = typename Finding::Verdict;
   ThreadRecord& thread = EnterCall();
-  Finding finding = Consider(call->key, call->hash, call->request, thread);
+  Finding finding = Consider(call->key, call->hash, call->request);
   switch (finding.verdict) {
     case Verdict::kLive:
     case Verdict::kStale: {
@@ -101,6 +100,19 @@ void Core<K, V, P, H, E>::Proceed(std::shared_ptr<AsyncCall> call, bool at_once)
   }
 }
 
+// The same where nobody is there to tell of what the copy of a key throws.
+template <class K, class V, class P, class H, class E>
+void Core<K, V, P, H, E>::ProceedQuietly(const std::shared_ptr<AsyncCall>& call) noexcept {
+  try {
+    Proceed(call, /*at_once=*/false);
+  } catch (const std::exception& e) {
+    Answer(*call, absl::InternalError(absl::StrCat("a load threw an exception: ", e.what())),
+           false);
+  } catch (...) {
+    Answer(*call, absl::InternalError("a load threw an exception"), false);
+  }
+}
+
 // Answers the call when its flight lands, or when its time is up.
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Await(const std::shared_ptr<AsyncCall>& call,
@@ -118,7 +130,7 @@ void Core<K, V, P, H, E>::Await(const std::shared_ptr<AsyncCall>& call,
     if (call->answered.load(std::memory_order_acquire)) return;
     const bool joined = finding->verdict == Finding::Verdict::kJoin;
     if (joined) counters_.Add(EnterCall(), Counter::kJoined);
-    if (joined && finding->outdated && !loads_.closing()) return Proceed(call, false);
+    if (joined && finding->outdated && !loads_.closing()) return ProceedQuietly(call);
     if (call->answered.exchange(true)) return;
     Deliver(*call, [&] { return OutcomeOf(*finding, EnterCall()); });
   };

@@ -179,7 +179,7 @@ void Core<K, V, P, H, E>::Fail(Flight& flight, absl::Status status) {
   const bool begun = flight.begun();
   if (!presence || !flight.TryFinish()) return;
   Report(flight, begun, /*ok=*/false);
-  if (flight.old) DelayRetry(flight);
+  if (flight.old) RetryAfter(flight, flight.settings.retry_after, /*failed=*/true);
   if (flight.background) counters_.Add(EnterCall(), Counter::kRefreshFailures);
   flight.status = std::move(status);
   Land(flight);
@@ -205,18 +205,18 @@ void Core<K, V, P, H, E>::Report(Flight& flight, bool begun, bool ok) {
   flight.alarm.Cancel(loads_);
 }
 
-// The entry that should have been replaced is served on, and not loaded again for a while.
+// The entry that should have been replaced is served on, and not loaded again before `nanos`.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::DelayRetry(Flight& flight) {
+void Core<K, V, P, H, E>::RetryAfter(Flight& flight, int64_t nanos, bool failed) {
   const NodeIndex index = flight.old.index_;
-  const int64_t retry_at = SaturatingAdd(Now(), flight.settings.retry_after);
+  const int64_t retry_at = SaturatingAdd(Now(), nanos);
   MutexLock lock(&StripeOf(flight.hash).mutex);
   NodeT& node = *NodeAt(index);
   // It is pinned, so if it is in the cache it is the same.
   if (!node.InCache()) return;
   NodeTerms& terms = *slab_.Terms(index);
   terms.refresh_at.store(retry_at, std::memory_order_relaxed);
-  terms.failed.store(true, std::memory_order_relaxed);
+  terms.failed.store(failed, std::memory_order_relaxed);
   LookAgain(node, terms, flight.settings);
 }
 
@@ -235,7 +235,9 @@ absl::Status Core<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&& loaded
   put.tags.insert(put.tags.end(), options.tags.begin(), options.tags.end());
   const uint64_t weight = WeightFor(flight.key, loaded.value, put.weight);
   // Too heavy to keep is no reason not to answer.
-  if (Rejects(weight, thread)) return KeepUnstored(flight, std::move(loaded.value));
+  if (Rejects(weight, thread)) {
+    return KeepUnstored(flight, std::move(loaded.value), flight.settings.retry_after);
+  }
   NewEntry entry{.hash = flight.hash,
                  .weight = weight,
                  .lifetime = LifetimeOf(put.ttl, put.idle_ttl, thread),
@@ -244,7 +246,7 @@ absl::Status Core<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&& loaded
   if (NeedsTerms(flight, put)) {
     terms.emplace(tags_, AcquireTags(flight.key, put.tags));
     if (!Tags::Valid(terms->tag_set, flight.stamp)) {
-      return KeepUnstored(flight, std::move(loaded.value));
+      return KeepUnstored(flight, std::move(loaded.value), 0);
     }
     GiveTerms({.refresh_after = *put.refresh_after,
                .stale_window = flight.settings.stale_window(),
@@ -261,7 +263,7 @@ absl::Status Core<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&& loaded
     case StoreResult::kOutOfMemory:
       return OutOfMemory();
     default:
-      return KeepUnstored(flight, std::move(loaded.value));
+      return KeepUnstored(flight, std::move(loaded.value), 0);
   }
 }
 
@@ -272,7 +274,9 @@ bool Core<K, V, P, H, E>::NeedsTerms(const Flight& flight, const PutOptions& put
 }
 
 template <class K, class V, class P, class H, class E>
-absl::Status Core<K, V, P, H, E>::KeepUnstored(Flight& flight, V&& value) {
+absl::Status Core<K, V, P, H, E>::KeepUnstored(Flight& flight, V&& value, int64_t retry_after) {
+  // What was to be replaced needs another load.
+  if (flight.old) RetryAfter(flight, retry_after, /*failed=*/false);
   StripeT& stripe = StripeOf(flight.hash);
   const NewEntry entry{.hash = flight.hash, .weight = 1, .lifetime = {}};
   K key(flight.key);

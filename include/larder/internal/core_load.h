@@ -44,6 +44,7 @@ struct Core<K, V, P, H, E>::LoadRequest {
   const bool wants_age;
   const bool timed;
   const int64_t start;
+  bool refresh_drawn = false;  // a hit was told to start a load
 };
 
 // What there is of a key for a caller, and what it has to do.
@@ -66,13 +67,12 @@ struct Core<K, V, P, H, E>::Finding {
 
 // --- What is found.
 
-// Whether a hit on a live entry is to start a load. Lock-free.
+// Whether a hit on a live entry is to start a load: since it is time, or by lot. Lock-free.
 template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::IsRefreshDue(const NodeTerms& terms, double early_refresh,
                                        ThreadRecord& thread) const {
   const int64_t now = Now();
-  const int64_t refresh_at = terms.refresh_at.load(std::memory_order_relaxed);
-  if (refresh_at <= now) return true;
+  if (terms.refresh_at.load(std::memory_order_relaxed) <= now) return true;
   // After a failure, not before the time for another attempt.
   if (early_refresh <= 0 || terms.failed.load(std::memory_order_relaxed)) return false;
   const int64_t load_nanos = int64_t{1000} * terms.load_micros.load(std::memory_order_relaxed);
@@ -83,8 +83,7 @@ bool Core<K, V, P, H, E>::IsRefreshDue(const NodeTerms& terms, double early_refr
 // What can be returned of an entry without waiting. Sets `wants_load` where one should replace it.
 template <class K, class V, class P, class H, class E>
 auto Core<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const LoadRequest& request,
-                                  ThreadRecord& thread, bool& wants_load)
-    -> std::optional<Finding> {
+                                  bool& wants_load) -> std::optional<Finding> {
   using Verdict = typename Finding::Verdict;
   const bool has_terms = node.Has(NodeHeader::kTerms);
   if (Touch(node, index)) {
@@ -93,7 +92,10 @@ auto Core<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const LoadReques
     if (has_terms) {
       const NodeTerms& terms = *slab_.Terms(index);
       live.written_at = terms.written_at.load(std::memory_order_relaxed);
-      wants_load = IsRefreshDue(terms, request.settings.early_refresh, thread);
+      // Who drew the lot must not draw again; but it may have been that of an older value.
+      const int64_t now = Now();
+      wants_load = terms.refresh_at.load(std::memory_order_relaxed) <= now ||
+                   (request.refresh_drawn && node.deadline.load(std::memory_order_relaxed) <= now);
     }
     return live;
   }
@@ -113,8 +115,9 @@ auto Core<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const LoadReques
                 .value = PinNode(node, index),
                 .written_at = terms.written_at.load(std::memory_order_relaxed)};
   if (!stale.value) return std::nullopt;
-  const bool must_wait = terms.failed.load(std::memory_order_relaxed) &&
-                         terms.refresh_at.load(std::memory_order_relaxed) > now;
+  const int64_t retry_at = terms.refresh_at.load(std::memory_order_relaxed);
+  const bool must_wait =
+      terms.failed.load(std::memory_order_relaxed) && retry_at != kNever && retry_at > now;
   wants_load = !must_wait;
   if (may_revalidate || must_wait) stale.verdict = Verdict::kStale;
   return stale;
@@ -122,8 +125,8 @@ auto Core<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const LoadReques
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
-auto Core<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadRequest& request,
-                                   ThreadRecord& thread) -> Finding {
+auto Core<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadRequest& request)
+    -> Finding {
   using Verdict = typename Finding::Verdict;
   StripeT& stripe = StripeOf(hash);
   std::shared_ptr<Flight> own;
@@ -135,7 +138,7 @@ auto Core<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadReques
     const NodeIndex index = Table::NodeAt(Locate(stripe, key, hash));
     if (index != kNoNode) {
       bool wants = false;
-      if (auto found = Inspect(*NodeAt(index), index, request, thread, wants)) {
+      if (auto found = Inspect(*NodeAt(index), index, request, wants)) {
         finding = *std::move(found);
         wants_load = wants;
       }
@@ -232,7 +235,7 @@ void Core<K, V, P, H, E>::LeaveFlight(Flight& flight, AfterTimeout after_timeout
   bool last = false;
   {
     MutexLock lock(&StripeOf(flight.hash).mutex);
-    last = --flight.waiters == 0;
+    last = --flight.waiters == 0 && !flight.background;
     if (last && after_timeout == AfterTimeout::kAbandon && std::exchange(flight.in_table, false)) {
       // Now, so that nobody joins what is given up.
       StripeOf(flight.hash).flights.Remove(flight.hash.all(), &flight);
@@ -268,14 +271,15 @@ absl::StatusOr<V> Core<K, V, P, H, E>::GetOrLoad(const Q& key, Loader&& loader,
 template <class K, class V, class P, class H, class E>
 template <class Q>
 std::optional<LoadResult<V>> Core<K, V, P, H, E>::HitFor(const Q& key, HashBits hash,
-                                                         const LoadRequest& request,
+                                                         LoadRequest& request,
                                                          ThreadRecord& thread) {
   std::optional<LoadResult<V>> result;
   LookUpSlowly(key, hash, [&](NodeT& node, NodeIndex index) {
     int64_t written_at = kNever;
     if (node.Has(NodeHeader::kTerms)) {
       const NodeTerms& terms = *slab_.Terms(index);
-      if (IsRefreshDue(terms, request.settings.early_refresh, thread)) return;
+      request.refresh_drawn = IsRefreshDue(terms, request.settings.early_refresh, thread);
+      if (request.refresh_drawn) return;
       written_at = terms.written_at.load(std::memory_order_relaxed);
     }
     const absl::Duration age = request.wants_age ? AgeSince(written_at) : absl::ZeroDuration();
@@ -291,11 +295,11 @@ ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::LoadS
   using Verdict = typename Finding::Verdict;
   ThreadRecord& thread = EnterCall();
   const absl::Status valid = options.Validate();
-  const LoadRequest request(*this, valid.ok() ? options : LoadOptions::Default(), wants_age);
+  LoadRequest request(*this, valid.ok() ? options : LoadOptions::Default(), wants_age);
   if (auto hit = HitFor(key, hash, request, thread)) return *std::move(hit);
   if (!valid.ok()) return valid;
   for (;;) {
-    const Finding finding = Consider(key, hash, request, thread);
+    const Finding finding = Consider(key, hash, request);
     switch (finding.verdict) {
       case Verdict::kLive:
       case Verdict::kStale:
