@@ -13,7 +13,7 @@
 namespace larder::internal {
 
 // std::atomic::wait with a deadline. Four bytes: a futex word, which std::atomic orders and the
-// kernel only puts to sleep on.
+// kernel only puts to sleep on. (Where there are no futexes, waiters look once a millisecond.)
 //
 // Memory ordering: what was written before Set() is visible to who has seen the event set.
 //
