@@ -15,9 +15,11 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -43,13 +45,27 @@ std::unique_ptr<C> CreateOrExit(typename C::Options options) {
   return *std::move(cache);
 }
 
-template <class K, class V, class Policy, bool kExpires>
+// What a cache's entries have beside key and value.
+enum class Having {
+  kNothing,
+  kTtl,
+  kRefresh,  // a ttl, and a time to be refreshed at, both far off
+  kStale,    // a ttl, and windows in which they may be served past it
+  kTag,      // one of a thousand tags
+};
+
+template <class K, class V, class Policy, Having kHaving>
 class LarderCache {
  public:
   explicit LarderCache(size_t capacity) {
     typename Underlying::Options options;
     options.capacity = capacity;
-    if (kExpires) options.ttl = absl::Hours(1);
+    if (kHaving != Having::kNothing && kHaving != Having::kTag) options.ttl = absl::Hours(1);
+    if (kHaving == Having::kRefresh) options.refresh_after = RefreshAfter::Share(0.5);
+    if (kHaving == Having::kStale) {
+      options.stale_while_revalidate = absl::Minutes(1);
+      options.stale_if_error = absl::Hours(1);
+    }
     cache_ = CreateOrExit<Underlying>(std::move(options));
   }
 
@@ -66,7 +82,11 @@ class LarderCache {
     return cache_->Pin(key);
   }
   void Put(K key, V value) {
-    benchmark::DoNotOptimize(cache_->Put(std::move(key), std::move(value)));
+    PutOptions options;
+    if constexpr (kHaving == Having::kTag) {
+      options.tags.push_back(absl::StrCat("tag:", std::hash<K>()(key) % 1000));
+    }
+    benchmark::DoNotOptimize(cache_->Put(std::move(key), std::move(value), std::move(options)));
   }
 
  private:
@@ -80,18 +100,23 @@ struct Larder {
   static std::string Name() { return absl::StrCat("Larder<", AbseilView(Policy::kName), ">"); }
   static constexpr bool kEvicts = true;
   template <class K, class V>
-  using Cache = LarderCache<K, V, Policy, /*kExpires=*/false>;
+  using Cache = LarderCache<K, V, Policy, Having::kNothing>;
 };
 
-template <class Policy>
-struct LarderWithTtl {
+template <class Policy, Having kHaving>
+struct LarderHaving {
   static std::string Name() {
-    return absl::StrCat("LarderWithTtl<", AbseilView(Policy::kName), ">");
+    constexpr std::string_view kNames[] = {"", "WithTtl", "Refreshed", "Stale", "Tagged"};
+    return absl::StrCat("Larder", AbseilView(kNames[static_cast<int>(kHaving)]), "<",
+                        AbseilView(Policy::kName), ">");
   }
   static constexpr bool kEvicts = true;
   template <class K, class V>
-  using Cache = LarderCache<K, V, Policy, /*kExpires=*/true>;
+  using Cache = LarderCache<K, V, Policy, kHaving>;
 };
+
+template <class Policy>
+using LarderWithTtl = LarderHaving<Policy, Having::kTtl>;
 
 // Neither bounded nor locked: what no cache can be faster than. Several threads may only read.
 template <class K, class V>
