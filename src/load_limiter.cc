@@ -2,6 +2,7 @@
 
 #include "larder/internal/load_limiter.h"
 
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,13 @@ constexpr int kMostNested = 16;
 
 LoadLimiter::LoadLimiter(int max_concurrent, size_t max_queued)
     : max_concurrent_(max_concurrent), max_queued_(max_queued) {}
+
+bool LoadLimiter::TryAcquire() {
+  MutexLock lock(&mutex_);
+  if (running_ == max_concurrent_) return false;
+  ++running_;
+  return true;
+}
 
 LoadLimiter::Answer LoadLimiter::Acquire(Callback&& granted, Ticket* ticket) {
   return Enter(std::move(granted), /*wakes_only=*/false, ticket);
@@ -49,20 +57,18 @@ bool LoadLimiter::Cancel(Ticket ticket) {
 }
 
 absl::Status LoadLimiter::Wait(int64_t deadline, const Clock* clock) {
-  Event woken;
+  if (TryAcquire()) return absl::OkStatus();
+  // Not on the stack: the slot may be granted after this thread has given up on the event; and in a
+  // forked child, where this thread isn't, its stack may be another one's.
+  const auto woken = std::make_shared<Event>();
   Ticket ticket;
-  const Answer answer = Enter([&woken] { woken.Set(); }, /*wakes_only=*/true, &ticket);
+  const Answer answer = Enter([woken] { woken->Set(); }, /*wakes_only=*/true, &ticket);
   if (answer == Answer::kGranted) return absl::OkStatus();
   if (answer == Answer::kRefused) return RefusedError();
-  if (woken.WaitUntil(deadline, clock)) return absl::OkStatus();
-  if (Cancel(ticket)) {
-    return absl::DeadlineExceededError(absl::StrCat("the deadline came before one of the ",
-                                                    max_concurrent_,
-                                                    " loads that may run at once ended"));
-  }
-  // The slot was granted just now, and is taken: to hand it on would be no quicker.
-  woken.Wait();
-  return absl::OkStatus();
+  if (woken->WaitUntil(deadline, clock) || !Cancel(ticket)) return absl::OkStatus();
+  return absl::DeadlineExceededError(absl::StrCat("the deadline came before one of the ",
+                                                  max_concurrent_,
+                                                  " loads that may run at once ended"));
 }
 
 void LoadLimiter::Release() {
@@ -83,8 +89,9 @@ void LoadLimiter::Release() {
 }
 
 // A callback whose load runs at once, inside of it, releases the slot to the next one, which does
-// the same: a long queue would use up the stack. So at some depth callbacks wait for the one that
-// runs there. Not at the first: it may be in the midst of something that waits for them.
+// the same: a long queue would use up the stack. So at some depth callbacks wait until the one that
+// runs there has returned. Not at the first: a load that runs there may have released a slot of a
+// load inside of it, and go on to ask for one that the next in the queue is to release.
 void LoadLimiter::Run(Queue::node_type waiter) {
   thread_local int nested = 0;
   thread_local Queue* later = nullptr;  // those that wait for the callback at the greatest depth

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <latch>
 #include <optional>
 #include <random>
 #include <thread>
@@ -21,11 +20,13 @@
 #include "larder/internal/circuit_breaker.h"
 #include "larder/internal/node.h"
 #include "tests/support/rounds.h"
+#include "tests/support/threads.h"
 
 namespace larder::internal {
 namespace {
 
 using ::larder::test::Rounds;
+using ::larder::test::RunThreads;
 using ::larder::test::SeedOfRound;
 using Admission = CircuitBreaker::Admission;
 
@@ -164,19 +165,6 @@ TEST(CircuitBreakerModelTest, DoesAsTheModel) {
 
 constexpr int kThreads = 4;
 
-template <class F>
-void InThreads(const F& f) {
-  std::latch start(kThreads);
-  std::vector<std::thread> threads;
-  for (int i = 0; i < kThreads; ++i) {
-    threads.emplace_back([&, i] {
-      start.arrive_and_wait();
-      f(i);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
-
 // Loads that all fail, so that those of all periods but 0 are probes.
 class Failing {
  public:
@@ -226,7 +214,7 @@ class Failing {
 TEST(CircuitBreakerThreadsTest, NeverMoreProbesThanAskedForAndEachPeriodEndsOnce) {
   for (int round = 0; round < Rounds(4); ++round) {
     Failing loads;
-    InThreads([&](int thread) { loads.Run(round * kThreads + thread); });
+    RunThreads(kThreads, [&](int thread) { loads.Run(round * kThreads + thread); });
     loads.Check();
   }
 }
@@ -241,7 +229,7 @@ TEST(CircuitBreakerThreadsTest, ClosesOnceLoadsSucceedAgain) {
                           .successes = 5});
   std::atomic<int64_t> now{0};
   for (int round = 0; round < Rounds(20); ++round) {
-    InThreads([&](int thread) {
+    RunThreads(kThreads, [&](int thread) {
       std::mt19937_64 random(static_cast<uint64_t>(round * kThreads + thread));
       for (int i = 0; i < 500; ++i) {
         const int64_t time = now.fetch_add(1) + 1;

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <latch>
 #include <memory>
 #include <random>
 #include <thread>
@@ -22,16 +21,19 @@
 #include "larder/internal/node.h"
 #include "larder/manual_clock.h"
 #include "tests/support/rounds.h"
+#include "tests/support/threads.h"
 
 namespace larder::internal {
 namespace {
 
+using ::larder::test::Eventually;
 using ::larder::test::Rounds;
+using ::larder::test::RunThreads;
 using ::larder::test::SeedOfRound;
 using Answer = LoadLimiter::Answer;
 using Ticket = LoadLimiter::Ticket;
 
-constexpr uint64_t kThreads = 4;
+constexpr int kThreads = 4;
 
 // A load that leaves a callback; what happened to it.
 struct Load {
@@ -49,11 +51,7 @@ class Crowd {
 
   void Run() {
     std::thread runner([this] { RunGranted(); });
-    std::vector<std::thread> threads;
-    for (uint64_t i = 0; i < kThreads; ++i) {
-      threads.emplace_back([this, i] { Work(seed_ * kThreads + i); });
-    }
-    for (std::thread& thread : threads) thread.join();
+    RunThreads(kThreads, [this](int i) { Work(seed_ * kThreads + static_cast<uint64_t>(i)); });
     done_.store(true);
     runner.join();
   }
@@ -79,7 +77,7 @@ class Crowd {
   void Work(uint64_t seed) {
     std::mt19937_64 random(seed);
     std::vector<std::shared_ptr<Load>> mine;
-    for (int i = 0; i < 300; ++i) {
+    for (int i = 0; i < 200; ++i) {
       const uint64_t choice = random() % 8;
       if (choice < 4) {
         AskByCallback(mine);
@@ -177,7 +175,7 @@ class Crowd {
 TEST(LoadLimiterThreadsTest, NoSlotIsLostOrGivenTwice) {
   uint64_t timeouts = 0;
   uint64_t refused = 0;
-  for (int round = 0; round < Rounds(12); ++round) {
+  for (int round = 0; round < Rounds(6); ++round) {
     const uint64_t seed = SeedOfRound(round);
     SCOPED_TRACE(seed);
     Crowd crowd(/*slots=*/1 + round % 3, /*room=*/round % 2 == 0 ? 1'000 : 3, seed);
@@ -193,14 +191,14 @@ TEST(LoadLimiterThreadsTest, NoSlotIsLostOrGivenTwice) {
 
 // A slot that is released at the very moment at which the only one who waits gives up.
 TEST(LoadLimiterThreadsTest, ASlotGrantedWhileItsWaiterGivesUpIsKept) {
-  for (int round = 0; round < Rounds(500); ++round) {
+  for (int round = 0; round < Rounds(200); ++round) {
     LoadLimiter limiter(1, 1);
     ManualClock clock;
     Ticket ticket;
     ASSERT_EQ(limiter.Acquire([] {}, &ticket), Answer::kGranted);
     absl::Status status;
     std::thread waiter([&] { status = limiter.Wait(1, &clock); });
-    while (limiter.stats().queued != 1) std::this_thread::yield();
+    ASSERT_TRUE(Eventually([&] { return limiter.stats().queued == 1; }));
     clock.Advance(absl::Nanoseconds(1));
     for (int i = 0; i < round % 64; ++i) std::this_thread::yield();
     limiter.Release();
@@ -212,20 +210,20 @@ TEST(LoadLimiterThreadsTest, ASlotGrantedWhileItsWaiterGivesUpIsKept) {
 
 // Either the callback runs, or the cancellation succeeds.
 TEST(LoadLimiterThreadsTest, ACallbackIsEitherRunOrCancelled) {
-  for (int round = 0; round < Rounds(500); ++round) {
+  for (int round = 0; round < Rounds(200); ++round) {
     LoadLimiter limiter(1, 1);
     Ticket ticket;
     std::atomic<int> calls{0};
     ASSERT_EQ(limiter.Acquire([] {}, &ticket), Answer::kGranted);
     ASSERT_EQ(limiter.Acquire([&] { calls.fetch_add(1); }, &ticket), Answer::kQueued);
-    std::latch start(2);
-    std::thread releases([&] {
-      start.arrive_and_wait();
-      limiter.Release();
+    bool cancelled = false;
+    RunThreads(2, [&](int thread) {
+      if (thread == 0) {
+        limiter.Release();
+      } else {
+        cancelled = limiter.Cancel(ticket);
+      }
     });
-    start.arrive_and_wait();
-    const bool cancelled = limiter.Cancel(ticket);
-    releases.join();
     ASSERT_EQ(calls.load(), cancelled ? 0 : 1);
     ASSERT_EQ(limiter.stats().running, cancelled ? 0 : 1);
   }

@@ -28,6 +28,9 @@ namespace larder::internal {
 // A load that holds a slot and waits for another load of the same limiter may wait for a slot that
 // is never released: that takes max_concurrent such loads, and ends by a deadline only.
 //
+// In a forked child the slots that other threads had stay taken, and those that others wait for are
+// granted to nobody.
+//
 // Thread-safe. All calls are O(log queued) and hold the lock for less than a microsecond; callbacks
 // are run and destroyed under no lock. Where memory runs out, Acquire and Wait throw and have
 // changed nothing; Release and Cancel allocate nothing.
@@ -57,6 +60,9 @@ class LoadLimiter {
   ~LoadLimiter() = default;
   LoadLimiter(const LoadLimiter&) = delete;
   LoadLimiter& operator=(const LoadLimiter&) = delete;
+
+  // Takes a slot if one is free.
+  bool TryAcquire() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Takes a slot if one is free; then, or where it is refused, `granted` is left as it was. Else
   // takes `granted`, and the slot once it is its turn: then runs it, exactly once, unless it is
