@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "larder/clock.h"
 #include "larder/internal/load_limiter.h"
 #include "larder/internal/mutex.h"
 #include "larder/internal/node.h"
@@ -189,20 +190,42 @@ TEST(LoadLimiterThreadsTest, NoSlotIsLostOrGivenTwice) {
   EXPECT_GT(refused, 0u);
 }
 
+// Its time has come once somebody waits and another is about to release; it tells that one when it
+// says so.
+class CallingClock final : public Clock {
+ public:
+  explicit CallingClock(const LoadLimiter* limiter) : limiter_(limiter) {}
+
+  int64_t NowNanos() const override {
+    if (limiter_->stats().queued == 0) return 0;
+    EXPECT_TRUE(Eventually([this] { return ready_.load(); }));
+    called_.store(true);
+    return 1;
+  }
+
+  bool WaitForCall() {
+    ready_.store(true);
+    return Eventually([this] { return called_.load(); });
+  }
+
+ private:
+  const LoadLimiter* const limiter_;
+  std::atomic<bool> ready_{false};
+  mutable std::atomic<bool> called_{false};
+};
+
 // A slot that is released at the very moment at which the only one who waits gives up.
 TEST(LoadLimiterThreadsTest, ASlotGrantedWhileItsWaiterGivesUpIsKept) {
-  for (int round = 0; round < Rounds(200); ++round) {
+  for (int round = 0; round < Rounds(1'000); ++round) {
     LoadLimiter limiter(1, 1);
-    ManualClock clock;
-    Ticket ticket;
-    ASSERT_EQ(limiter.Acquire([] {}, &ticket), Answer::kGranted);
-    absl::Status status;
-    std::thread waiter([&] { status = limiter.Wait(1, &clock); });
-    ASSERT_TRUE(Eventually([&] { return limiter.stats().queued == 1; }));
-    clock.Advance(absl::Nanoseconds(1));
-    for (int i = 0; i < round % 64; ++i) std::this_thread::yield();
-    limiter.Release();
-    waiter.join();
+    ASSERT_TRUE(limiter.TryAcquire());
+    CallingClock clock(&limiter);
+    std::thread releases([&] {
+      EXPECT_TRUE(clock.WaitForCall());
+      limiter.Release();
+    });
+    const absl::Status status = limiter.Wait(1, &clock);
+    releases.join();
     ASSERT_EQ(limiter.stats().running, status.ok() ? 1 : 0) << status;
     ASSERT_EQ(limiter.stats().queued, 0u);
   }
