@@ -261,29 +261,6 @@ TEST_F(LoadLimiterTest, ALongQueueOfLoadsThatRunAtOnceNeedsNoDeepStack) {
   Expect(limiter, 0, 0, 0);
 }
 
-TEST_F(LoadLimiterTest, ManySlotsThatAreReleasedDeepInsideAreAllGranted) {
-  constexpr int kSlots = 40;
-  LoadLimiter first(kSlots, 1'000);
-  LoadLimiter second(kSlots, 1'000);
-  for (int i = 0; i < kSlots; ++i) {
-    EXPECT_EQ(Ask(first, 0), Answer::kGranted);
-    EXPECT_EQ(Ask(second, 0), Answer::kGranted);
-  }
-  // Each callback takes over one slot of its limiter and releases one of the other.
-  int calls = 0;
-  for (int i = 0; i < 200; ++i) {
-    const auto cross = [&calls](LoadLimiter* other) {
-      ++calls;
-      other->Release();
-    };
-    EXPECT_EQ(first.Acquire([&, cross] { cross(&second); }, &ticket_), Answer::kQueued);
-    EXPECT_EQ(second.Acquire([&, cross] { cross(&first); }, &ticket_), Answer::kQueued);
-  }
-  first.Release();
-  EXPECT_EQ(calls, 400);
-  EXPECT_EQ(first.stats().running + second.stats().running, 2 * kSlots - 1);
-}
-
 TEST_F(LoadLimiterTest, CallbacksThatReleaseManySlotsKeepTheOrder) {
   constexpr int kSlots = 200;
   LoadLimiter limiter(kSlots, 100);
