@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <barrier>
 #include <cstddef>
 #include <cstdint>
@@ -19,8 +20,11 @@
 #include "absl/status/statusor.h"
 #include "gtest/gtest.h"
 #include "larder/cache.h"
+#include "larder/internal/node.h"
 #include "larder/internal/thread_record.h"
+#include "larder/manual_clock.h"
 #include "tests/support/rounds.h"
+#include "tests/support/threads.h"
 
 namespace larder::internal {
 namespace {
@@ -28,14 +32,18 @@ namespace {
 using ::larder::test::Rounds;
 
 struct TestFlight : FlightBase {
-  explicit TestFlight(std::string k, ThreadRecord* leader = nullptr)
-      : key(std::move(k)) {
+  explicit TestFlight(std::string k, ThreadRecord* leader = nullptr) : key(std::move(k)) {
     if (leader != nullptr) EXPECT_TRUE(TryBegin(leader));
   }
   const std::string key;
   bool outdated = false;
   std::shared_ptr<TestFlight> next;
 };
+
+// As long as it takes.
+absl::Status Wait(const FlightBase& flight, ThreadRecord& thread) {
+  return flight.Wait(thread, kNever, nullptr);
+}
 
 class FlightTableTest : public ::testing::Test {
  protected:
@@ -125,7 +133,7 @@ TEST(FlightTest, WhatTheLeaderWroteIsThereForThoseWhoWaited) {
     std::vector<std::thread> waiters;
     for (int i = 0; i < 4; ++i) {
       waiters.emplace_back([&] {
-        EXPECT_TRUE(flight.Wait(ThreadRecord::Current()).ok());
+        EXPECT_TRUE(Wait(flight, ThreadRecord::Current()).ok());
         EXPECT_TRUE(flight.landed());
         EXPECT_EQ(outcome, 42);
       });
@@ -135,7 +143,7 @@ TEST(FlightTest, WhatTheLeaderWroteIsThereForThoseWhoWaited) {
     flight.Land();
     for (std::thread& waiter : waiters) waiter.join();
     // Who comes late doesn't wait.
-    EXPECT_TRUE(flight.Wait(leader).ok());
+    EXPECT_TRUE(Wait(flight, leader).ok());
   }
 }
 
@@ -144,13 +152,13 @@ TEST(FlightTest, ALoaderThatWaitsForItsOwnLoadIsTold) {
   TestFlight outer("outer", &self);
   TestFlight inner("inner", &self);
   const LeaderScope in_outer(self);
-  EXPECT_EQ(outer.Wait(self).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Wait(outer, self).code(), absl::StatusCode::kFailedPrecondition);
   const LeaderScope in_inner(self);
-  EXPECT_EQ(outer.Wait(self).code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(inner.Wait(self).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Wait(outer, self).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Wait(inner, self).code(), absl::StatusCode::kFailedPrecondition);
   // What has landed can be waited for by anyone.
   inner.Land();
-  EXPECT_TRUE(inner.Wait(self).ok());
+  EXPECT_TRUE(Wait(inner, self).ok());
 }
 
 TEST(FlightTest, ALoaderMayWaitForALoadOfAThreadThatWaitsForNothing) {
@@ -169,7 +177,7 @@ TEST(FlightTest, ALoaderMayWaitForALoadOfAThreadThatWaitsForNothing) {
   leads.wait();
   const LeaderScope scope(self);
   land.count_down();
-  EXPECT_TRUE(flight->Wait(self).ok());
+  EXPECT_TRUE(Wait(*flight, self).ok());
   other.join();
   EXPECT_EQ(self.waiting_for, nullptr);
 }
@@ -188,7 +196,7 @@ int WaitInAChain(size_t threads, bool closed) {
       {
         const LeaderScope scope(self);
         all_lead.arrive_and_wait();
-        if (closed || i + 1 < threads) outcomes[i] = flights[(i + 1) % threads]->Wait(self);
+        if (closed || i + 1 < threads) outcomes[i] = Wait(*flights[(i + 1) % threads], self);
       }
       flights[i]->Land();
       EXPECT_EQ(self.waiting_for, nullptr);
@@ -237,13 +245,100 @@ TEST(FlightTest, NobodyIsToldWhereManyWaitForOne) {
         {
           const LeaderScope scope(self);
           all_lead.arrive_and_wait();
-          const absl::Status waited = i == 0 ? absl::OkStatus() : flights[(i - 1) / 2]->Wait(self);
+          const absl::Status waited = i == 0 ? absl::OkStatus() : Wait(*flights[(i - 1) / 2], self);
           EXPECT_TRUE(waited.ok()) << waited;
         }
         flights[i]->Land();
       });
     }
     for (std::thread& thread : threads) thread.join();
+  }
+}
+
+TEST(FlightTest, OneBeginsItAndOneFinishesIt) {
+  constexpr int kThreads = 4;
+  for (int round = 0; round < Rounds(200); ++round) {
+    TestFlight flight("key");
+    EXPECT_FALSE(flight.begun());
+    std::atomic<int> began{0};
+    std::atomic<int> finished{0};
+    test::RunThreads(kThreads, [&](int) {
+      if (flight.TryBegin(&ThreadRecord::Current())) began.fetch_add(1);
+    });
+    EXPECT_EQ(began.load(), 1);
+    EXPECT_TRUE(flight.begun());
+    test::RunThreads(kThreads, [&](int) {
+      if (flight.TryFinish()) finished.fetch_add(1);
+    });
+    EXPECT_EQ(finished.load(), 1);
+  }
+}
+
+TEST(FlightTest, WhatIsFinishedBeforeItHasBegunNeverBegins) {
+  TestFlight flight("key");
+  EXPECT_TRUE(flight.TryFinish());
+  EXPECT_FALSE(flight.TryBegin(nullptr));
+  EXPECT_FALSE(flight.begun());
+  EXPECT_FALSE(flight.landed());
+}
+
+TEST(FlightTest, AWaitEndsAtItsDeadline) {
+  TestFlight flight("key");
+  ManualClock clock(1'000);
+  ThreadRecord& self = ThreadRecord::Current();
+  EXPECT_EQ(flight.Wait(self, 1'000, &clock).code(), absl::StatusCode::kDeadlineExceeded);
+  std::atomic<bool> waited{false};
+  std::thread waiter([&] {
+    EXPECT_EQ(flight.Wait(ThreadRecord::Current(), 2'000, &clock).code(),
+              absl::StatusCode::kDeadlineExceeded);
+    waited.store(true);
+  });
+  clock.Advance(absl::Nanoseconds(999));
+  EXPECT_FALSE(waited.load());
+  clock.Advance(absl::Nanoseconds(1));
+  waiter.join();
+  // One that has landed is there whatever the time.
+  flight.Land();
+  EXPECT_TRUE(flight.Wait(self, 0, &clock).ok());
+}
+
+TEST(FlightTest, AWaitThatTimedOutLeavesNothingBehind) {
+  TestFlight outer("outer", &ThreadRecord::Current());
+  TestFlight other("other");
+  ManualClock clock(5);
+  ThreadRecord& self = ThreadRecord::Current();
+  const LeaderScope scope(self);
+  EXPECT_EQ(other.Wait(self, 5, &clock).code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(self.waiting_for, nullptr);
+}
+
+TEST(FlightTest, CallbacksAreCalledOnceWhenItLandsOrNotTaken) {
+  TestFlight flight("key");
+  int called = 0;
+  const auto callback = [&called, &flight] {
+    EXPECT_TRUE(flight.landed());
+    ++called;
+  };
+  EXPECT_TRUE(flight.OnLanded(callback));
+  EXPECT_TRUE(flight.OnLanded(callback));
+  EXPECT_EQ(called, 0);
+  flight.Land();
+  EXPECT_EQ(called, 2);
+  EXPECT_FALSE(flight.OnLanded(callback));
+  EXPECT_EQ(called, 2);
+}
+
+// Each is either called or refused, whenever the flight lands.
+TEST(FlightTest, NoCallbackIsLostWhereItLandsMeanwhile) {
+  for (int round = 0; round < Rounds(300); ++round) {
+    TestFlight flight("key");
+    std::atomic<int> called{0};
+    std::atomic<int> refused{0};
+    test::RunThreads(4, [&](int thread) {
+      if (thread == 0) return flight.Land();
+      if (!flight.OnLanded([&called] { called.fetch_add(1); })) refused.fetch_add(1);
+    });
+    ASSERT_EQ(called.load() + refused.load(), 3);
   }
 }
 
