@@ -28,7 +28,7 @@ bool FlightBase::TryBegin(ThreadRecord* leader) {
 }
 
 bool FlightBase::TryFinish() {
-  return stage_.exchange(Stage::kFinished, std::memory_order_acq_rel) != Stage::kFinished;
+  return stage_.exchange(Stage::kFinished) != Stage::kFinished;
 }
 
 // Follows leader -> what it waits for -> its leader ... to `thread`. A step counts only if the

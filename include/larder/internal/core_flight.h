@@ -6,6 +6,8 @@
 #define LARDER_INTERNAL_CORE_FLIGHT_H_
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <new>
@@ -34,11 +36,12 @@ struct Core<K, V, P, H, E>::Flight : FlightBase {
         keeps_age(request.wants_age),
         stamp(tags_generation) {}
 
-  // Adds to the status what the load threw, if there is memory for it.
-  void Thrown(const char* what) noexcept {
+  // `threw` with what it was, if there is memory for that.
+  absl::Status Threw(const char* what) const noexcept {
     try {
-      status = absl::InternalError(absl::StrCat(status.message(), ": ", what));
+      return absl::InternalError(absl::StrCat(threw.message(), ": ", what));
     } catch (const std::bad_alloc&) {
+      return threw;
     }
   }
 
@@ -48,18 +51,23 @@ struct Core<K, V, P, H, E>::Flight : FlightBase {
   const LoadSettings settings;
   const bool keeps_age;
   const uint64_t stamp;  // the tags' generation when it was asked for
+  const absl::Status threw = absl::InternalError("the load threw an exception");
 
   // Set before anybody else sees the flight, then constant.
   Handle<K, V> old;         // what it is to replace, if that may still be served
   bool refreshes = false;   // there was such a value
   bool background = false;  // nobody waited for it when it was asked for
-  std::optional<CircuitBreaker::Admission> admission;
   FlightAlarm alarm;
   std::stop_source stop;
 
+  // The circuit breaker's, until it is given back: by Report(), or, where the flight was ended while
+  // it was being admitted, by Admit(). The number of a period, or kNotAdmitted.
+  static constexpr uint64_t kNotAdmitted = UINT64_MAX;
+  std::atomic<uint64_t> admission{kNotAdmitted};
+
   // The outcome; written before Land(), constant afterwards. From the start, what those who wait
   // get if nothing else comes.
-  absl::Status status = absl::InternalError("the load threw an exception");
+  absl::Status status = threw;
   Handle<K, V> value;  // where status is OK
 
   // --- Under the stripe's lock.
@@ -124,17 +132,17 @@ void Core<K, V, P, H, E>::RunFlight(Flight& flight, Loader& loader, ThreadRecord
   // Also while the value is stored: a weigher or a removal listener may ask for the key, too.
   const LeaderScope scope(thread);
   LoadContext<V> context(flight.old ? &*flight.old : nullptr, flight.stop.get_token());
-  absl::StatusOr<Loaded<V>> loaded = flight.status;
+  absl::StatusOr<Loaded<V>> loaded;
   int64_t nanos = 0;
   try {
     LoadTimer timer(*this);
     loaded = RunLoader(flight, loader, context, timer);
     nanos = timer.Elapsed();
   } catch (const std::exception& e) {
-    Fail(flight, absl::InternalError(absl::StrCat(flight.status.message(), ": ", e.what())));
+    Fail(flight, flight.Threw(e.what()));
     throw;
   } catch (...) {
-    Fail(flight, flight.status);
+    Fail(flight, flight.threw);
     throw;
   }
   Finish(flight, std::move(loaded), context, nanos);
@@ -168,7 +176,7 @@ void Core<K, V, P, H, E>::Finish(Flight& flight, absl::StatusOr<Loaded<V>>&& loa
       StoreNotFound(flight, thread);
     }
   } catch (const std::exception& e) {
-    flight.Thrown(e.what());
+    flight.status = flight.Threw(e.what());
     throw;
   }
 }
@@ -187,19 +195,28 @@ void Core<K, V, P, H, E>::Fail(Flight& flight, absl::Status status) {
 
 template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::Admit(Flight& flight) {
-  flight.admission = loads_.breaker().Admit(Now());
-  if (flight.admission.has_value()) return true;
-  Fail(flight, absl::UnavailableError("too many loads have failed: the circuit breaker is open"));
-  return false;
+  const std::optional<CircuitBreaker::Admission> admission = loads_.breaker().Admit(Now());
+  if (!admission.has_value()) {
+    Fail(flight, absl::UnavailableError("too many loads have failed: the circuit breaker is open"));
+    return false;
+  }
+  // Whoever ends the flight, by a timeout or the cache's end, either finds this or has finished by
+  // the time of the question.
+  flight.admission.store(admission->period);
+  if (flight.finished() && flight.admission.exchange(Flight::kNotAdmitted) != Flight::kNotAdmitted) {
+    loads_.breaker().Abandon(*admission);
+  }
+  return true;
 }
 
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Report(Flight& flight, bool begun, bool ok) {
-  if (flight.admission.has_value()) {
+  const uint64_t period = flight.admission.exchange(Flight::kNotAdmitted);
+  if (period != Flight::kNotAdmitted) {
     if (begun) {
-      loads_.breaker().Report(*flight.admission, ok, Now());
+      loads_.breaker().Report({period}, ok, Now());
     } else {
-      loads_.breaker().Abandon(*flight.admission);
+      loads_.breaker().Abandon({period});
     }
   }
   flight.alarm.Cancel(loads_);

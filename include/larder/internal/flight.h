@@ -40,6 +40,7 @@ class FlightBase {
   bool TryBegin(ThreadRecord* leader);
 
   bool begun() const { return stage_.load(std::memory_order_acquire) == Stage::kBegun; }
+  bool finished() const { return stage_.load() == Stage::kFinished; }
 
   // The same for the one to say what comes of it, begun or not.
   bool TryFinish();
