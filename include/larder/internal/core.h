@@ -461,6 +461,7 @@ class Core final : public NodeOwner {
   static absl::Status KnownNotFound() {
     return absl::NotFoundError("the key wasn't found when it was last loaded");
   }
+  static absl::Status Closing() { return absl::CancelledError("the cache is being destroyed"); }
 
   // --- core_flight.h
   struct LoadTimer;

@@ -90,6 +90,8 @@ void Core<K, V, P, H, E>::Proceed(std::shared_ptr<AsyncCall> call, bool at_once)
     case Verdict::kNegative:
       counters_.Add(thread, Counter::kNegativeHits);
       return Answer(*call, KnownNotFound(), at_once);
+    case Verdict::kClosing:
+      return Answer(*call, Closing(), at_once);
     case Verdict::kLead:
     case Verdict::kJoin: {
       const std::shared_ptr<Flight> flight = finding.flight;
@@ -130,7 +132,7 @@ void Core<K, V, P, H, E>::Await(const std::shared_ptr<AsyncCall>& call,
     if (call->answered.load(std::memory_order_acquire)) return;
     const bool joined = finding->verdict == Finding::Verdict::kJoin;
     if (joined) counters_.Add(EnterCall(), Counter::kJoined);
-    if (joined && finding->outdated && !loads_.closing()) return ProceedQuietly(call);
+    if (joined && finding->outdated) return ProceedQuietly(call);
     if (call->answered.exchange(true)) return;
     Deliver(*call, [&] { return OutcomeOf(*finding, EnterCall()); });
   };

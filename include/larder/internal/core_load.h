@@ -56,6 +56,7 @@ struct Core<K, V, P, H, E>::Finding {
     kNegative,  // the key is known not to be found
     kLead,      // run the flight, or launch it, and wait for it
     kJoin,      // wait for the flight
+    kClosing,   // give up: the cache is being destroyed
   };
 
   Verdict verdict;
@@ -150,6 +151,11 @@ auto Core<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadReques
       return finding;
     }
     if (!waits && !wants_load) return finding;
+    // Asked under the lock: a flight that is added now is one that CloseLoads finds.
+    if (loads_.closing()) {
+      if (waits) finding.verdict = Verdict::kClosing;
+      return finding;
+    }
     if (own == nullptr) continue;
     if (finding.value) {
       own->old = PinNode(*NodeAt(index), index);
@@ -324,6 +330,8 @@ ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::LoadS
           RunFlight(*finding.flight, loader, thread);
         }
         break;
+      case Verdict::kClosing:
+        return Closing();
     }
     const absl::Status waited =
         finding.flight->Wait(thread, request.GivesUpAt(static_cast<bool>(finding.value)), clock_);

@@ -78,10 +78,11 @@ class Core<K, V, P, H, E>::LoadTask {
 
   void Run() && {
     const std::shared_ptr<Flight> flight = std::move(flight_);
+    // First, so that the cache's end, which ends what hasn't begun, waits for what has.
+    const LoadControl::Running running(core_->loads_);
     if constexpr (AsyncLoaderFor<Loader, K, V>) {
       if (!flight->TryBegin(nullptr)) return;
       auto target = std::make_unique<AsyncTarget>(*core_, flight, std::move(slot_));
-      const LoadControl::Running running(core_->loads_);
       try {
         loader_(flight->key, AsyncLoad<V>(std::move(target)));
       } catch (...) {
@@ -89,7 +90,6 @@ class Core<K, V, P, H, E>::LoadTask {
       }
     } else {
       ThreadRecord& thread = ThreadRecord::Current();
-      const LoadControl::Running running(core_->loads_);
       if (!flight->TryBegin(&thread)) return;
       try {
         core_->RunFlight(*flight, loader_, thread);
@@ -209,7 +209,7 @@ void Core<K, V, P, H, E>::CloseLoads() {
     for (const std::shared_ptr<Flight>& flight : flights) {
       flight->stop.request_stop();
       if (abandons_loads_ || flight->TryBegin(nullptr)) {
-        Fail(*flight, absl::CancelledError("the cache is being destroyed"));
+        Fail(*flight, Closing());
       }
     }
   }
