@@ -165,7 +165,7 @@ TEST(AlarmsThreadTest, ItEndsWithTheLastOfThemAndStartsAgain) {
     const std::ptrdiff_t with = ThreadsOfProcess();
     return with == without + 1;
   }));
-  for (int round = 0; round < 3; ++round) {
+  for (int round = 0; round < Rounds(20); ++round) {
     std::optional<Alarms> first(nullptr);
     std::optional<Alarms> second(nullptr);
     Event ran;
@@ -174,6 +174,7 @@ TEST(AlarmsThreadTest, ItEndsWithTheLastOfThemAndStartsAgain) {
     second->Set(Now() + kHour, [] { ADD_FAILURE(); });
     first.reset();
     EXPECT_EQ(ThreadsOfProcess(), without + 1);
+    for (int i = 0; i < 200; ++i) std::this_thread::yield();  // as a rule it sleeps by now
     second.reset();
     EXPECT_TRUE(Eventually([&] { return ThreadsOfProcess() == without; }));
   }
@@ -251,21 +252,26 @@ TEST(AlarmsThreadTest, ATaskMayDestroyOtherAlarms) {
   destroyed.Wait();
 }
 
-// A task inside of a task: the outer one is still running when the inner one has ended.
+// A task inside of a task: the outer one is still running when the inner one, during which the end
+// began, has ended.
 TEST(AlarmsThreadTest, TheDestructorWaitsForTheOutermostTask) {
-  std::optional<Alarms> alarms(nullptr);
-  Event inner_ended;
-  std::atomic<bool> ended{false};
-  alarms->Set(0, [&, &nests = *alarms] {
-    nests.Set(0, [] {});
-    EXPECT_EQ(nests.RunDue(1), 1u);
-    inner_ended.Set();
-    for (int i = 0; i < 1000; ++i) std::this_thread::yield();
-    ended = true;
-  });
-  inner_ended.Wait();
-  alarms.reset();
-  EXPECT_TRUE(ended.load());
+  for (int round = 0; round < Rounds(20); ++round) {
+    std::optional<Alarms> alarms(nullptr);
+    Event inner_runs;
+    std::atomic<bool> ended{false};
+    alarms->Set(0, [&, &nests = *alarms] {
+      nests.Set(0, [&] {
+        inner_runs.Set();
+        for (int i = 0; i < 200; ++i) std::this_thread::yield();
+      });
+      EXPECT_EQ(nests.RunDue(1), 1u);
+      for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+      ended = true;
+    });
+    inner_runs.Wait();
+    alarms.reset();
+    EXPECT_TRUE(ended.load());
+  }
 }
 
 TEST(AlarmsThreadTest, EachRunsOnceOrIsCancelledOrLeft) {
