@@ -98,9 +98,4 @@ absl::Status LoadOptions::Validate() const {
   return absl::OkStatus();
 }
 
-const LoadOptions& LoadOptions::Default() {
-  static const LoadOptions options;
-  return options;
-}
-
 }  // namespace larder

@@ -135,13 +135,13 @@ class Cache {
   // Stores `value` in place of whatever `key` had. InvalidArgument for a ttl that isn't positive;
   // ResourceExhausted for an entry heavier than the whole cache, or where memory is out. On error
   // nothing has changed.
-  absl::Status Put(K key, V value, PutOptions options = {}) {
+  absl::Status Put(K key, V value, const PutOptions& options = PutOptions::Default()) {
     return core_->Put(std::move(key), std::move(value), options);
   }
 
   // Stores `value` if `key` has none. Returns whether it did; false also where Put would have
   // failed.
-  bool PutIfAbsent(K key, V value, PutOptions options = {}) {
+  bool PutIfAbsent(K key, V value, const PutOptions& options = PutOptions::Default()) {
     return core_->PutIfAbsent(std::move(key), std::move(value), options);
   }
 
@@ -151,7 +151,7 @@ class Cache {
   // result. Errors as Put.
   template <class F>
   requires std::is_invocable_r_v<std::optional<V>, F&, std::optional<V>> absl::Status Compute(
-      K key, F&& f, PutOptions options = {}) {
+      K key, F&& f, const PutOptions& options = PutOptions::Default()) {
     return core_->Compute(std::move(key), f, options);
   }
 

@@ -137,6 +137,9 @@ struct PutOptions {
   // Names for groups of entries, for InvalidateTag.
   std::vector<std::string> tags = {};
 
+  // With no field set.
+  static const PutOptions& Default();
+
   // OK, or InvalidArgument that names the field and its value.
   absl::Status Validate() const {
     return ttl.has_value() || idle_ttl.has_value() || refresh_after.has_value() ? ValidateTimes()
@@ -173,6 +176,17 @@ struct LoadOptions {
   // With no field set.
   static const LoadOptions& Default();
 };
+
+namespace internal {
+
+// Made once, not for each call.
+inline const PutOptions kNoPutOptions;
+inline const LoadOptions kNoLoadOptions;
+
+}  // namespace internal
+
+inline const PutOptions& PutOptions::Default() { return internal::kNoPutOptions; }
+inline const LoadOptions& LoadOptions::Default() { return internal::kNoLoadOptions; }
 
 }  // namespace larder
 
