@@ -455,7 +455,8 @@ class Core final : public NodeOwner {
                                       ThreadRecord& thread);
   template <class Q, class Loader>
   absl::StatusOr<LoadResult<V>> LoadSlowly(const Q& key, HashBits hash, Loader&& loader,
-                                           const LoadOptions& options, bool wants_age);
+                                           const LoadOptions& options, bool wants_age,
+                                           bool missed = false);
   template <class Loader>
   void LeadHere(Flight& flight, Loader& loader, ThreadRecord& thread);
   static absl::Status KnownNotFound() {

@@ -259,6 +259,7 @@ template <class Q, class Loader>
 absl::StatusOr<V> Core<K, V, P, H, E>::GetOrLoad(const Q& key, Loader&& loader,
                                                  const LoadOptions& options) {
   const HashBits hash(hash_(key));
+  bool missed = false;
   if (ThreadRecord* const thread = ThreadRecord::IfQuick(); thread != nullptr) [[likely]] {
     QuickGuard guard(*thread);
     [[maybe_unused]] const UserCode<!kPlainKey || !std::is_trivially_copyable_v<V>> user_code;
@@ -266,9 +267,10 @@ absl::StatusOr<V> Core<K, V, P, H, E>::GetOrLoad(const Q& key, Loader&& loader,
     // Its deadline is far: so is the time to refresh it.
     if (glance.node != nullptr) [[likely]]
       return Access::Load(glance.node->value);
+    missed = !glance.unsure;
   }
   absl::StatusOr<LoadResult<V>> result =
-      LoadSlowly<Q>(key, hash, std::forward<Loader>(loader), options, /*wants_age=*/false);
+      LoadSlowly<Q>(key, hash, std::forward<Loader>(loader), options, /*wants_age=*/false, missed);
   if (!result.ok()) return result.status();
   return std::move(result->value);
 }
@@ -297,12 +299,16 @@ std::optional<LoadResult<V>> Core<K, V, P, H, E>::HitFor(const Q& key, HashBits 
 template <class K, class V, class P, class H, class E>
 template <class Q, class Loader>
 ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::LoadSlowly(
-    const Q& key, HashBits hash, Loader&& loader, const LoadOptions& options, bool wants_age) {
+    const Q& key, HashBits hash, Loader&& loader, const LoadOptions& options, bool wants_age,
+    bool missed) {
   using Verdict = typename Finding::Verdict;
   ThreadRecord& thread = EnterCall();
   const absl::Status valid = options.Validate();
   LoadRequest request(*this, valid.ok() ? options : LoadOptions::Default(), wants_age);
-  if (auto hit = HitFor(key, hash, request, thread)) return *std::move(hit);
+  // A miss that has been counted is one, whatever was put since.
+  if (!missed) {
+    if (auto hit = HitFor(key, hash, request, thread)) return *std::move(hit);
+  }
   if (!valid.ok()) return valid;
   for (;;) {
     const Finding finding = Consider(key, hash, request);
