@@ -229,7 +229,10 @@ absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::GiveUp(const Finding& finding
                                                           const LoadRequest& request,
                                                           ThreadRecord& thread) {
   counters_.Add(thread, Counter::kTimeouts);
-  LeaveFlight(*finding.flight, request.settings.after_timeout);
+  // Past a soft_timeout alone the load is wanted still.
+  if (!finding.value || request.settings.hard_timeout <= request.settings.soft_timeout) {
+    LeaveFlight(*finding.flight, request.settings.after_timeout);
+  }
   if (finding.value) return ResultOf(finding, LoadSource::kStale, thread);
   return absl::DeadlineExceededError(
       absl::StrCat("the load took longer than hard_timeout, ",
@@ -243,7 +246,8 @@ void Core<K, V, P, H, E>::LeaveFlight(Flight& flight, AfterTimeout after_timeout
     MutexLock lock(&StripeOf(flight.hash).mutex);
     last = --flight.waiters == 0 && !flight.background;
     if (last && after_timeout == AfterTimeout::kAbandon && std::exchange(flight.in_table, false)) {
-      // Now, so that nobody joins what is given up.
+      // Now, so that nobody joins what is given up. What changes the key won't find it any more.
+      flight.outdated = true;
       StripeOf(flight.hash).flights.Remove(flight.hash.all(), &flight);
     }
   }
