@@ -440,6 +440,7 @@ class Core final : public NodeOwner {
   bool IsRefreshDue(const NodeTerms& terms, double early_refresh, ThreadRecord& thread) const;
   std::optional<Finding> Inspect(NodeT& node, NodeIndex index, const LoadRequest& request,
                                  bool& wants_load);
+  bool IsKept(const NodeHeader& node, NodeIndex index) const;
   template <class Q>
   Finding Consider(const Q& key, HashBits hash, const LoadRequest& request);
   static void Join(Finding& finding, std::shared_ptr<Flight> flight);

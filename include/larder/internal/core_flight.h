@@ -54,14 +54,14 @@ struct Core<K, V, P, H, E>::Flight : FlightBase {
   const absl::Status threw = absl::InternalError("the load threw an exception");
 
   // Set before anybody else sees the flight, then constant.
-  Handle<K, V> old;         // what it is to replace, if that may still be served
+  Handle<K, V> old;         // what it is to replace, if that was kept
   bool refreshes = false;   // there was such a value
   bool background = false;  // nobody waited for it when it was asked for
   FlightAlarm alarm;
   std::stop_source stop;
 
-  // The circuit breaker's, until it is given back: by Report(), or, where the flight was ended while
-  // it was being admitted, by Admit(). The number of a period, or kNotAdmitted.
+  // The circuit breaker's, until it is given back: by Report(), or, where the flight was ended
+  // while it was being admitted, by Admit(). The number of a period, or kNotAdmitted.
   static constexpr uint64_t kNotAdmitted = UINT64_MAX;
   std::atomic<uint64_t> admission{kNotAdmitted};
 
@@ -203,7 +203,8 @@ bool Core<K, V, P, H, E>::Admit(Flight& flight) {
   // Whoever ends the flight, by a timeout or the cache's end, either finds this or has finished by
   // the time of the question.
   flight.admission.store(admission->period);
-  if (flight.finished() && flight.admission.exchange(Flight::kNotAdmitted) != Flight::kNotAdmitted) {
+  if (flight.finished() &&
+      flight.admission.exchange(Flight::kNotAdmitted) != Flight::kNotAdmitted) {
     loads_.breaker().Abandon(*admission);
   }
   return true;

@@ -124,6 +124,13 @@ auto Core<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const LoadReques
   return stale;
 }
 
+// Whether a value is kept past its expiry, perhaps for longer than who asks now may be given it.
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::IsKept(const NodeHeader& node, NodeIndex index) const {
+  return node.Has(NodeHeader::kTerms) && HasValidValue(node, index) &&
+         Now() < slab_.Terms(index)->LeavesAt();
+}
+
 template <class K, class V, class P, class H, class E>
 template <class Q>
 auto Core<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadRequest& request)
@@ -157,8 +164,10 @@ auto Core<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadReques
       return finding;
     }
     if (own == nullptr) continue;
-    if (finding.value) {
+    if (finding.value || (index != kNoNode && IsKept(*NodeAt(index), index))) {
       own->old = PinNode(*NodeAt(index), index);
+    }
+    if (own->old) {
       NodeTerms& terms = *slab_.Terms(index);
       terms.refresh_at.store(kNever, std::memory_order_relaxed);
       LookAgain(*NodeAt(index), terms, request.settings);
