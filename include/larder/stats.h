@@ -22,11 +22,11 @@ struct CacheStats {
   uint64_t rejected_puts = 0;  // entries not stored: heavier than the whole cache
 
   uint64_t loads = 0;          // loader calls that have ended
-  uint64_t load_failures = 0;  // of these, with an error status or an exception
+  uint64_t load_failures = 0;  // of these, with an error other than NotFound, or an exception
   absl::Duration load_time;    // spent in loaders, summed over loads
   uint64_t joined = 0;         // callers that waited for another caller's load
 
-  uint64_t refreshes = 0;         // background loads that replaced or confirmed a value
+  uint64_t refreshes = 0;         // background loads that brought an answer
   uint64_t refresh_failures = 0;  // background loads that failed
   uint64_t not_modified = 0;      // loads that confirmed the value there was
   uint64_t stale = 0;             // callers that were given a value past its expiry

@@ -159,13 +159,18 @@ void Core<K, V, P, H, E>::Finish(Flight& flight, absl::StatusOr<Loaded<V>>&& loa
     Flight& flight;
     ~Landing() {
       if (flight.value) flight.status = absl::OkStatus();
+      const bool ok = flight.status.ok() || absl::IsNotFound(flight.status);
+      if (!ok && flight.old) core.RetryAfter(flight, flight.settings.retry_after, /*failed=*/true);
+      if (flight.background) {
+        core.counters_.Add(ThreadRecord::Current(),
+                           ok ? Counter::kRefreshes : Counter::kRefreshFailures);
+      }
       core.Land(flight);
     }
   };
   const Landing landing{*this, flight};
   Report(flight, /*begun=*/true, /*ok=*/true);
   ThreadRecord& thread = EnterCall();
-  if (flight.background) counters_.Add(thread, Counter::kRefreshes);
   try {
     if (loaded.ok()) {
       flight.status = StoreLoaded(flight, *std::move(loaded), load_nanos, thread);
@@ -176,7 +181,7 @@ void Core<K, V, P, H, E>::Finish(Flight& flight, absl::StatusOr<Loaded<V>>&& loa
       StoreNotFound(flight, thread);
     }
   } catch (const std::exception& e) {
-    flight.status = flight.Threw(e.what());
+    if (loaded.ok()) flight.status = flight.Threw(e.what());
     throw;
   }
 }
@@ -227,7 +232,8 @@ void Core<K, V, P, H, E>::Report(Flight& flight, bool begun, bool ok) {
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::RetryAfter(Flight& flight, int64_t nanos, bool failed) {
   const NodeIndex index = flight.old.index_;
-  const int64_t retry_at = SaturatingAdd(Now(), nanos);
+  // kNever would say that a load runs.
+  const int64_t retry_at = std::min(SaturatingAdd(Now(), nanos), kNever - 1);
   MutexLock lock(&StripeOf(flight.hash).mutex);
   NodeT& node = *NodeAt(index);
   // It is pinned, so if it is in the cache it is the same.
