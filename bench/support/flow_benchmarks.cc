@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "bench/support/cycle_timer.h"
+#include "bench/support/latency_counters.h"
 #include "bench/support/progress.h"
 #include "bench/support/requests.h"
 #include "bench/support/slow_database.h"

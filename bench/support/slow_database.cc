@@ -117,15 +117,16 @@ absl::StatusOr<std::string> SlowDatabase::Query(uint32_t id) {
   const auto start = std::chrono::steady_clock::now();
   queries_.fetch_add(1, std::memory_order_relaxed);
   const auto answer_at = start + absl::ToChronoNanoseconds(NextDelay());
-  absl::StatusOr<std::string> row;
-  absl::StatusOr<std::unique_ptr<Connection>> connection = TakeConnection();
-  if (connection.ok()) {
-    row = (*connection)->Select(id);
-    ReturnConnection(*std::move(connection));
-  } else {
-    row = connection.status();
-  }
+  absl::StatusOr<std::string> row = QueryAtOnce(id);
   std::this_thread::sleep_until(answer_at);
+  return row;
+}
+
+absl::StatusOr<std::string> SlowDatabase::QueryAtOnce(uint32_t id) {
+  absl::StatusOr<std::unique_ptr<Connection>> connection = TakeConnection();
+  if (!connection.ok()) return connection.status();
+  absl::StatusOr<std::string> row = (*connection)->Select(id);
+  ReturnConnection(*std::move(connection));
   return row;
 }
 

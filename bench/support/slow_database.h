@@ -44,10 +44,13 @@ class SlowDatabase {
   // SQLite fails; either after the same delay.
   absl::StatusOr<std::string> Query(uint32_t id);
 
+  // The same without the delay, and not counted in queries().
+  absl::StatusOr<std::string> QueryAtOnce(uint32_t id);
+
   // Starts the sequence of delays of `seed` from its beginning.
   void ResetDelays(uint64_t seed);
 
-  // Queries begun since Create().
+  // Queries begun by Query() since Create().
   uint64_t queries() const { return queries_.load(std::memory_order_relaxed); }
 
   // What Query() answers for `id`, computed instead of read.

@@ -3,24 +3,12 @@
 #ifndef LARDER_BENCH_SUPPORT_STAGE_RESULTS_H_
 #define LARDER_BENCH_SUPPORT_STAGE_RESULTS_H_
 
-#include <string_view>
-
 #include "absl/status/status.h"
-#include "bench/support/latency_recorder.h"
 #include "bench/support/progress.h"
 #include "bench/support/tier_parts.h"
 #include "benchmark/benchmark.h"
 
 namespace larder::bench {
-
-inline constexpr double kNanosPerMicro = 1e3;
-inline constexpr double kNanosPerMilli = 1e6;
-
-// Adds the counters <prefix>mean_<unit>, p50, p95, p99, p999, min, max of the latencies, in units
-// of `nanos_per_unit`, and <prefix>samples.
-void AddLatencyCounters(benchmark::State& state, std::string_view prefix,
-                        const LatencyRecorder& latencies, std::string_view unit,
-                        double nanos_per_unit);
 
 // Ends a stage that could not be measured: its row says why.
 void GiveUp(benchmark::State& state, TierParts& parts, Stage& stage, const absl::Status& status);

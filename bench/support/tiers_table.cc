@@ -13,7 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "bench/support/cycle_timer.h"
-#include "bench/support/stage_results.h"
+#include "bench/support/latency_counters.h"
 #include "bench/support/text_table.h"
 #include "bench/support/tier_parts.h"
 #include "benchmark/benchmark.h"
