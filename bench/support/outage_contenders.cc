@@ -148,8 +148,8 @@ std::vector<OutageContender> OutageContenders(double scale) {
   add("circuit_breaker", "+ circuit_breaker, 5 in a row", [&](CacheOptions& options) {
     options.circuit_breaker = {.failures = 5, .open_for = scale * absl::Seconds(1)};
   });
-  add("max_concurrent_loads", "+ max_concurrent_loads 32", [](CacheOptions& options) {
-    options.max_concurrent_loads = 32;
+  add("max_concurrent_loads", "+ max_concurrent_loads 64", [](CacheOptions& options) {
+    options.max_concurrent_loads = 64;
     options.max_queued_loads = 64;
   });
   contenders.push_back({"all", "all of these together", all});
