@@ -3,8 +3,8 @@
 // Core: the engine behind Cache, one class in several files: its state here, its beginning and end
 // in core_lifecycle.h, lookups in core_read.h, changes in core_write.h, how entries leave in
 // core_removal.h, what refreshed, stale and tagged entries have in core_terms.h, loads in
-// core_load.h, walks over all entries in core_walk.h, the growth of tables in core_growth.h,
-// prefetches in core_prefetch.h.
+// core_load.h, walks over all entries in core_walk.h, the growth of tables
+// in core_growth.h, prefetches in core_prefetch.h.
 
 #ifndef LARDER_INTERNAL_CORE_H_
 #define LARDER_INTERNAL_CORE_H_
@@ -22,6 +22,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/base/config.h"
 #include "absl/functional/any_invocable.h"
@@ -114,7 +115,7 @@ class Core final : public NodeOwner {
   absl::StatusOr<LoadResult<V>> GetOrLoadResult(const Q& key, Loader&& loader,
                                                 const LoadOptions& options) {
     return LoadSlowly<Q>(key, HashBits(hash_(key)), std::forward<Loader>(loader), options,
-                         /*wants_age=*/true);
+                         /*wants_age=*/true, /*missed=*/false);
   }
   using ResultCallback = absl::AnyInvocable<void(absl::StatusOr<LoadResult<V>>) &&>;
   template <class Q, class Loader>
@@ -456,8 +457,10 @@ class Core final : public NodeOwner {
                                       ThreadRecord& thread);
   template <class Q, class Loader>
   absl::StatusOr<LoadResult<V>> LoadSlowly(const Q& key, HashBits hash, Loader&& loader,
-                                           const LoadOptions& options, bool wants_age,
-                                           bool missed = false);
+                                           const LoadOptions& options, bool wants_age, bool missed);
+  std::optional<absl::StatusOr<LoadResult<V>>> AnswerFor(const Finding& finding,
+                                                         const LoadRequest& request,
+                                                         ThreadRecord& thread);
   template <class Loader>
   void LeadHere(Flight& flight, Loader& loader, ThreadRecord& thread);
   static absl::Status KnownNotFound() {
@@ -487,6 +490,9 @@ class Core final : public NodeOwner {
   void Abandon(Flight& flight, absl::Status status);
   // Asks the circuit breaker; where it says no, the flight fails.
   bool Admit(Flight& flight);
+  static absl::Status CircuitOpen() {
+    return absl::UnavailableError("too many loads have failed: the circuit breaker is open");
+  }
   void Report(Flight& flight, bool begun, bool ok);
   void RetryAfter(Flight& flight, int64_t nanos, bool failed);
   absl::Status StoreLoaded(Flight& flight, Loaded<V>&& loaded, int64_t load_nanos,
@@ -510,8 +516,18 @@ class Core final : public NodeOwner {
   class AsyncTarget;
   template <class Loader>
   void Launch(const std::shared_ptr<Flight>& flight, Loader&& loader);
+  template <class Task, class Refuse>
+  void Enqueue(Task task, Refuse&& refuse);
   template <class Task>
   static void Submit(Task task);
+  // A load that another's loader waits for must not wait for that one's slot.
+  LoadLimiter* LimiterFor(const ThreadRecord& thread) const {
+    return thread.loads_led == 0 ? loads_.limiter() : nullptr;
+  }
+  absl::Status WaitForSlot(const ThreadRecord& thread, SlotHold& slot);
+  static absl::Status CannotRunLater() {
+    return absl::FailedPreconditionError("a loader that can't be copied can't run later");
+  }
   void SetAlarm(const std::shared_ptr<Flight>& flight);
   void CloseLoads();
 

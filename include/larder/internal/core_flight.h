@@ -202,7 +202,7 @@ template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::Admit(Flight& flight) {
   const std::optional<CircuitBreaker::Admission> admission = loads_.breaker().Admit(Now());
   if (!admission.has_value()) {
-    Fail(flight, absl::UnavailableError("too many loads have failed: the circuit breaker is open"));
+    Fail(flight, CircuitOpen());
     return false;
   }
   // Whoever ends the flight, by a timeout or the cache's end, either finds this or has finished by

@@ -59,7 +59,7 @@ struct Core<K, V, P, H, E>::Finding {
     kClosing,   // give up: the cache is being destroyed
   };
 
-  Verdict verdict;
+  Verdict verdict{};
   Handle<K, V> value{};  // else: what to return if the flight fails or takes too long
   int64_t written_at = kNever;
   std::shared_ptr<Flight> flight{};
@@ -309,6 +309,7 @@ std::optional<LoadResult<V>> Core<K, V, P, H, E>::HitFor(const Q& key, HashBits 
   return result;
 }
 
+// `missed`: it has been looked up, and counted as a miss.
 template <class K, class V, class P, class H, class E>
 template <class Q, class Loader>
 ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::LoadSlowly(
@@ -329,12 +330,10 @@ ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::LoadS
       case Verdict::kLive:
       case Verdict::kStale:
         if (finding.flight != nullptr) Launch(finding.flight, std::forward<Loader>(loader));
-        return ResultOf(
-            finding, finding.verdict == Verdict::kLive ? LoadSource::kMemory : LoadSource::kStale,
-            thread);
+        break;
       case Verdict::kNegative:
-        counters_.Add(thread, Counter::kNegativeHits);
-        return KnownNotFound();
+      case Verdict::kClosing:
+        break;
       case Verdict::kLead:
         if (request.GivesUpAt(static_cast<bool>(finding.value)) == kNever) {
           LeadHere(*finding.flight, loader, thread);
@@ -349,20 +348,42 @@ ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::LoadS
           RunFlight(*finding.flight, loader, thread);
         }
         break;
-      case Verdict::kClosing:
-        return Closing();
     }
-    const absl::Status waited =
-        finding.flight->Wait(thread, request.GivesUpAt(static_cast<bool>(finding.value)), clock_);
-    if (absl::IsDeadlineExceeded(waited)) return GiveUp(finding, request, thread);
-    if (!waited.ok()) return waited;
-    if (finding.verdict == Verdict::kJoin) {
-      counters_.Add(thread, Counter::kJoined);
-      // A load that started before the key's last change brings a value older than this call.
-      if (finding.outdated) continue;
-    }
-    return OutcomeOf(finding, thread);
+    if (auto outcome = AnswerFor(finding, request, thread)) return *std::move(outcome);
   }
+}
+
+// What a finding means for its caller, who waits for it if need be. Nothing: ask again.
+template <class K, class V, class P, class H, class E>
+std::optional<absl::StatusOr<LoadResult<V>>> Core<K, V, P, H, E>::AnswerFor(
+    const Finding& finding, const LoadRequest& request, ThreadRecord& thread) {
+  switch (finding.verdict) {
+    case Finding::Verdict::kLive:
+      return ResultOf(finding, LoadSource::kMemory, thread);
+    case Finding::Verdict::kStale:
+      return ResultOf(finding, LoadSource::kStale, thread);
+    case Finding::Verdict::kNegative:
+      counters_.Add(thread, Counter::kNegativeHits);
+      return KnownNotFound();
+    case Finding::Verdict::kClosing:
+      return Closing();
+    case Finding::Verdict::kLead:
+    case Finding::Verdict::kJoin:
+      break;
+  }
+  const absl::Status waited =
+      finding.flight->Wait(thread, request.GivesUpAt(static_cast<bool>(finding.value)), clock_);
+  if (absl::IsDeadlineExceeded(waited)) return GiveUp(finding, request, thread);
+  if (!waited.ok()) {
+    LeaveFlight(*finding.flight, AfterTimeout::kGoOn);
+    return waited;
+  }
+  if (finding.verdict == Finding::Verdict::kJoin) {
+    counters_.Add(thread, Counter::kJoined);
+    // A load that started before the key's last change brings a value older than this call.
+    if (finding.outdated) return std::nullopt;
+  }
+  return OutcomeOf(finding, thread);
 }
 
 // Runs the loader on this thread, as soon as it may.
@@ -370,13 +391,10 @@ template <class K, class V, class P, class H, class E>
 template <class Loader>
 void Core<K, V, P, H, E>::LeadHere(Flight& flight, Loader& loader, ThreadRecord& thread) {
   if (!Admit(flight)) return;
-  LoadLimiter* const limiter = thread.loads_led == 0 ? loads_.limiter() : nullptr;
-  if (limiter != nullptr) {
-    if (absl::Status status = limiter->Wait(kNever, clock_); !status.ok()) {
-      return Fail(flight, std::move(status));
-    }
+  SlotHold slot;
+  if (absl::Status status = WaitForSlot(thread, slot); !status.ok()) {
+    return Fail(flight, std::move(status));
   }
-  const SlotHold slot(limiter);
   // Otherwise another loader, which needs the value to go on, has begun it while this one waited.
   if (flight.TryBegin(&thread)) RunFlight(flight, loader, thread);
 }

@@ -151,27 +151,49 @@ template <class Loader>
 void Core<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, Loader&& loader) {
   using Task = LoadTask<std::decay_t<Loader>>;
   if constexpr (!std::is_constructible_v<std::decay_t<Loader>, Loader&&>) {
-    Fail(*flight, absl::FailedPreconditionError("a loader that can't be copied can't run later"));
+    Fail(*flight, CannotRunLater());
   } else {
     if (!Admit(*flight)) return;
     try {
       if (flight->background) SetAlarm(flight);
-      Task task(*this, flight, std::forward<Loader>(loader));
-      // A load that another's loader waits for must not wait for that one's slot.
-      LoadLimiter* const limiter =
-          ThreadRecord::Current().loads_led == 0 ? loads_.limiter() : nullptr;
-      if (limiter == nullptr) return Submit(std::move(task));
-      LoadLimiter::Callback granted = [task = std::move(task)]() mutable {
-        task.TakeSlot();
-        Submit(std::move(task));
-      };
-      LoadLimiter::Ticket ticket;
-      const LoadLimiter::Answer answer = limiter->Acquire(std::move(granted), &ticket);
-      if (answer == LoadLimiter::Answer::kGranted) std::move(granted)();
-      if (answer == LoadLimiter::Answer::kRefused) Fail(*flight, limiter->RefusedError());
+      Enqueue(Task(*this, flight, std::forward<Loader>(loader)),
+              [&](absl::Status status) { Fail(*flight, std::move(status)); });
     } catch (const std::bad_alloc&) {
       Fail(*flight, absl::ResourceExhaustedError("no memory to start a load"));
+    } catch (...) {
+      Fail(*flight, absl::InternalError("the copy of a loader threw an exception"));
+      throw;
     }
+  }
+}
+
+// Lets a task run once it may. `refuse` is called with the error where too many wait already.
+template <class K, class V, class P, class H, class E>
+template <class Task, class Refuse>
+void Core<K, V, P, H, E>::Enqueue(Task task, Refuse&& refuse) {
+  LoadLimiter* const limiter = LimiterFor(ThreadRecord::Current());
+  if (limiter == nullptr) return Submit(std::move(task));
+  LoadLimiter::Callback granted = [task = std::move(task)]() mutable {
+    task.TakeSlot();
+    Submit(std::move(task));
+  };
+  LoadLimiter::Ticket ticket;
+  const LoadLimiter::Answer answer = limiter->Acquire(std::move(granted), &ticket);
+  if (answer == LoadLimiter::Answer::kGranted) std::move(granted)();
+  if (answer == LoadLimiter::Answer::kRefused) refuse(limiter->RefusedError());
+}
+
+// Waits for a slot for a load that this thread is to run.
+template <class K, class V, class P, class H, class E>
+absl::Status Core<K, V, P, H, E>::WaitForSlot(const ThreadRecord& thread, SlotHold& slot) {
+  LoadLimiter* const limiter = LimiterFor(thread);
+  if (limiter == nullptr) return absl::OkStatus();
+  try {
+    absl::Status status = limiter->Wait(kNever, clock_);
+    if (status.ok()) slot = SlotHold(limiter);
+    return status;
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory to wait for other loads");
   }
 }
 
