@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <stop_token>
-#include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -69,23 +68,10 @@ class AsyncLoad {
   void Finish(R&& result) {
     if (target_ == nullptr) return;
     const std::unique_ptr<internal::AsyncLoadTarget<V>> target = std::move(target_);
-    target->Finish(ToLoaded(std::forward<R>(result)));
+    target->Finish(internal::ToLoaded<V>(std::forward<R>(result)));
   }
 
  private:
-  template <class R>
-  static absl::StatusOr<Loaded<V>> ToLoaded(R&& result) {
-    if constexpr (std::is_convertible_v<R&&, absl::Status>) {
-      return absl::Status(std::forward<R>(result));
-    } else if constexpr (std::is_convertible_v<R&&, absl::StatusOr<Loaded<V>>>) {
-      return std::forward<R>(result);
-    } else {
-      absl::StatusOr<V> value(std::forward<R>(result));
-      if (!value.ok()) return value.status();
-      return Loaded<V>{.value = *std::move(value)};
-    }
-  }
-
   std::unique_ptr<internal::AsyncLoadTarget<V>> target_;
 };
 

@@ -13,9 +13,12 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <ranges>
+#include <span>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/base/attributes.h"
 #include "absl/status/status.h"
@@ -23,6 +26,7 @@
 #include "larder/handle.h"
 #include "larder/internal/core.h"
 #include "larder/internal/core_async.h"
+#include "larder/internal/core_bulk.h"
 #include "larder/internal/core_invalidate.h"
 #include "larder/internal/core_lifecycle.h"
 #include "larder/internal/core_load.h"
@@ -107,6 +111,15 @@ class Cache {
   ABSL_ATTRIBUTE_ALWAYS_INLINE std::optional<V> Get(
       const Q& key) requires std::copy_constructible<V> {
     return core_->Get(Lookup(key));
+  }
+
+  // The same for each of a range of keys, in their order.
+  template <std::ranges::input_range Keys>
+  std::vector<std::optional<V>> GetAll(Keys&& keys) requires std::copy_constructible<V> {
+    std::vector<std::optional<V>> values;
+    if constexpr (std::ranges::sized_range<Keys>) values.reserve(std::ranges::size(keys));
+    for (auto&& key : keys) values.push_back(Get(key));
+    return values;
   }
 
   // A reference to the value without copying it, which keeps it alive also past its removal and
@@ -261,6 +274,25 @@ class Cache {
     }
   }
 
+  // The values of a range of keys, in their order; each as from GetOrLoad. All that have to be
+  // loaded, and that nobody else is loading, are loaded by one call of `loader` (see
+  // BulkLoaderFor): once each, however often they are in `keys`. Then it waits for those that
+  // others load; calls whose keys overlap never wait for each other in a circle.
+  //
+  // A key that the loader doesn't return is NotFound, and remembered as such (negative_ttl). An
+  // error of one key is that key's; one of the call is that of all keys that it was to load; each
+  // is answered by its stale value instead where the options say so. What the loader throws reaches
+  // its own caller. Of entries that are due to be refreshed, one more call of the loader, a copy,
+  // on the executor brings all. With timeouts all calls run there, and the caller waits for each
+  // key until its time is up. For max_concurrent_loads and circuit_breaker a call is one load.
+  template <std::ranges::input_range Keys, BulkLoaderFor<K, V> Loader>
+  std::vector<absl::StatusOr<V>> GetOrLoadAll(
+      Keys&& keys, Loader&& loader, const LoadOptions& options = LoadOptions::Default()) requires
+      std::copy_constructible<V> && std::copy_constructible<K> {
+    const auto lookups = Lookups(keys);
+    return core_->LoadAll(std::span(lookups), loader, options);
+  }
+
   // --- The cache as a whole.
 
   // Entries held, expired ones that aren't reclaimed yet included.
@@ -316,6 +348,29 @@ class Cache {
       static_assert(std::convertible_to<const Q&, K>, "a key is looked up by a K");
       K converted = key;
       return converted;
+    }
+  }
+
+  // The same for a range of keys, which may have to be gone through more than once.
+  template <class Keys>
+  static auto Lookups(Keys& keys) {
+    using Reference = std::ranges::range_reference_t<Keys>;
+    using Q = std::remove_cvref_t<Reference>;
+    using Looked = std::remove_cvref_t<decltype(Lookup(std::declval<const Q&>()))>;
+    if constexpr (std::ranges::contiguous_range<Keys> && std::is_same_v<Q, Looked>) {
+      return std::span<const Q>(std::ranges::data(keys), std::ranges::size(keys));
+    } else {
+      // What the range makes as it goes doesn't live long enough to be looked at.
+      using Kept = std::conditional_t<std::is_reference_v<Reference>, Looked, K>;
+      std::vector<Kept> kept;
+      for (auto&& key : keys) {
+        if constexpr (std::is_same_v<Kept, Looked>) {
+          kept.push_back(Lookup(static_cast<const Q&>(key)));
+        } else {
+          kept.push_back(Kept(std::forward<decltype(key)>(key)));
+        }
+      }
+      return kept;
     }
   }
 

@@ -8,8 +8,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "larder/refresh_after.h"
 
@@ -26,6 +30,24 @@ struct Loaded {
   std::optional<RefreshAfter> refresh_after = std::nullopt;  // as PutOptions::refresh_after
   std::vector<std::string> tags = {};                        // beside those of the options
 };
+
+namespace internal {
+
+// From whatever a loader may have: a V, a Loaded<V>, an error, or an absl::StatusOr of either.
+template <class V, class R>
+absl::StatusOr<Loaded<V>> ToLoaded(R&& result) {
+  if constexpr (std::is_convertible_v<R&&, absl::Status>) {
+    return absl::Status(std::forward<R>(result));
+  } else if constexpr (std::is_convertible_v<R&&, absl::StatusOr<Loaded<V>>>) {
+    return std::forward<R>(result);
+  } else {
+    absl::StatusOr<V> value(std::forward<R>(result));
+    if (!value.ok()) return value.status();
+    return Loaded<V>{.value = *std::move(value)};
+  }
+}
+
+}  // namespace internal
 
 }  // namespace larder
 

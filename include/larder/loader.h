@@ -6,15 +6,14 @@
 #define LARDER_LOADER_H_
 
 #include <concepts>
-#include <cstdint>
-#include <optional>
-#include <string>
+#include <ranges>
+#include <stop_token>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "larder/async_load.h"
 #include "larder/load_context.h"
 #include "larder/loaded.h"
@@ -36,6 +35,25 @@ concept ContextLoader = std::invocable < F&,
         const K&, LoadContext<V>
 & > &&LoadOutcome<std::invoke_result_t<F&, const K&, LoadContext<V>&>, V>;
 
+template <class R, class K, class V>
+concept BulkOutcome = requires(R& result) {
+  { result.ok() } -> std::convertible_to<bool>;
+  { result.status() } -> std::convertible_to<absl::Status>;
+  { (*std::ranges::begin(*result)).first } -> std::convertible_to<const K&>;
+  requires LoadOutcome<decltype(std::move((*std::ranges::begin(*result)).second)), V>;
+};
+
+template <class F, class K, class V>
+concept PlainBulkLoader = std::invocable < F&,
+        const std::vector<K>
+& > &&BulkOutcome<std::invoke_result_t<F&, const std::vector<K>&>, K, V>;
+
+template <class F, class K, class V>
+concept StoppableBulkLoader = std::invocable < F&,
+        const std::vector<K>
+&, std::stop_token >
+       &&BulkOutcome<std::invoke_result_t<F&, const std::vector<K>&, std::stop_token>, K, V>;
+
 }  // namespace internal
 
 // A loader for Cache<K, V> is any callable
@@ -50,18 +68,15 @@ concept LoaderFor = internal::PlainLoader<F, K, V> || internal::ContextLoader<F,
 template <class F, class K, class V>
 concept AsyncLoaderFor = std::invocable<F&, const K&, AsyncLoad<V>> && !LoaderFor<F, K, V>;
 
-// One that loads many keys in a call: (const std::vector<K>&) -> absl::StatusOr<R>, where R is a
-// range of pairs of a key and a value: a map, a vector of pairs. The value may be a V, a Loaded<V>
-// or an absl::StatusOr of either. Keys that aren't in it aren't found.
+// One that loads many keys in a call:
+//   (const std::vector<K>&) -> absl::StatusOr<R>, or
+//   (const std::vector<K>&, std::stop_token) -> the same, told when nobody wants any of them,
+// where R is a range of pairs of a key and a value: a map, a vector of pairs. The value may be a V,
+// a Loaded<V> or an absl::StatusOr of either. Keys that aren't in it aren't found; those that
+// weren't asked for are ignored, as is all but the first of equal ones.
 template <class F, class K, class V>
-concept BulkLoaderFor = std::invocable < F&,
-        const std::vector<K>
-& > &&requires(std::invoke_result_t<F&, const std::vector<K>&> result) {
-  { result.ok() } -> std::convertible_to<bool>;
-  result.status();
-  result->begin()->first;
-  result->begin()->second;
-};
+concept BulkLoaderFor =
+    internal::PlainBulkLoader<F, K, V> || internal::StoppableBulkLoader<F, K, V>;
 
 }  // namespace larder
 

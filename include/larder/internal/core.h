@@ -3,7 +3,7 @@
 // Core: the engine behind Cache, one class in several files: its state here, its beginning and end
 // in core_lifecycle.h, lookups in core_read.h, changes in core_write.h, how entries leave in
 // core_removal.h, what refreshed, stale and tagged entries have in core_terms.h, loads in
-// core_load.h, walks over all entries in core_walk.h, the growth of tables
+// core_load.h, core_bulk.h and others, walks over all entries in core_walk.h, the growth of tables
 // in core_growth.h, prefetches in core_prefetch.h.
 
 #ifndef LARDER_INTERNAL_CORE_H_
@@ -121,6 +121,11 @@ class Core final : public NodeOwner {
   template <class Q, class Loader>
   void LoadAsync(const Q& key, Loader&& loader, ResultCallback callback, const LoadOptions& options,
                  bool wants_age);
+
+  // --- core_bulk.h
+  template <class Q, class Loader>
+  std::vector<absl::StatusOr<V>> LoadAll(std::span<const Q> keys, Loader& loader,
+                                         const LoadOptions& options);
 
   // --- core_invalidate.h
   template <class Q>
@@ -540,6 +545,25 @@ class Core final : public NodeOwner {
   void Answer(AsyncCall& call, absl::StatusOr<LoadResult<V>> result, bool at_once);
   template <class Result>
   void Deliver(AsyncCall& call, Result&& result);
+
+  // --- core_bulk.h
+  using Flights = std::vector<std::shared_ptr<Flight>>;
+  struct Asked;
+  class Batch;
+  template <class Loader>
+  class BulkTask;
+  template <class Q, class Loader>
+  void StartLoads(std::span<const Q> keys, std::vector<Asked>& asked, LoadRequest& request,
+                  Loader& loader, ThreadRecord& thread);
+  template <class Loader>
+  void LeadAll(std::vector<Asked>& asked, const LoadRequest& request, Loader& loader,
+               ThreadRecord& thread);
+  template <class Loader>
+  void LeadBatchHere(Flights flights, Loader& loader, ThreadRecord& thread);
+  template <class Loader>
+  void LaunchBatch(Flights flights, Loader& loader);
+  void AnswerAll(std::vector<Asked>& asked, const LoadRequest& request,
+                 std::vector<absl::StatusOr<V>>& results, ThreadRecord& thread);
 
   // --- core_invalidate.h
   bool MayBeStale(const NodeHeader& node, NodeIndex index) const;
