@@ -35,6 +35,7 @@
 #include "larder/internal/core_walk.h"
 #include "larder/internal/core_write.h"
 #include "larder/internal/hash.h"
+#include "larder/load_awaiter.h"
 #include "larder/load_result.h"
 #include "larder/loader.h"
 #include "larder/options.h"
@@ -272,6 +273,22 @@ class Cache {
       core_->LoadAsync(Lookup(key), std::forward<Loader>(loader), std::forward<Callback>(callback),
                        options, /*wants_age=*/true);
     }
+  }
+
+  // The same for a coroutine: co_await returns an absl::StatusOr<V>, at once if the value is there.
+  // Else the coroutine is suspended, and goes on where a callback would be called. See LoadAwaiter.
+  //
+  //   absl::StatusOr<User> user = co_await cache->GetOrLoadAwait(id, FindUser);
+  //
+  // `key`, `loader` and `options` are copied or moved.
+  template <class Q = K, class Loader>
+  requires(LoaderFor<Loader, K, V> || AsyncLoaderFor<Loader, K, V>) auto GetOrLoadAwait(
+      const Q& key, Loader&& loader, const LoadOptions& options = LoadOptions::Default()) {
+    auto start = [this, key = K(key), loader = std::forward<Loader>(loader),
+                  options](auto callback) mutable {
+      GetOrLoadAsync(key, std::move(loader), std::move(callback), options);
+    };
+    return LoadAwaiter<V, decltype(start)>(std::move(start));
   }
 
   // The values of a range of keys, in their order; each as from GetOrLoad. All that have to be
