@@ -169,8 +169,7 @@ void LruPolicy::Renew(ThreadRecord& thread) {
   for (const Candidate& candidate : nodes) {
     slab_.At(candidate.node)->policy.store(++rank, std::memory_order_relaxed);
   }
-  sorted_.clear();
-  queue_.Clear();
+  Clear();
   base_ = clock_ - rank;
   Publish();
   // After the clock: who sees this base sees a clock that isn't before it.

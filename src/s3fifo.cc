@@ -48,6 +48,12 @@ void S3FifoPolicy::OnRemove(NodeIndex node) {
   QueueOf(node).Unlink(node);
 }
 
+void S3FifoPolicy::Clear() {
+  Settle();
+  small_.Clear();
+  main_.Clear();
+}
+
 void S3FifoPolicy::EnterMain(NodeIndex node) {
   slab_.At(node)->set_policy_flag();
   main_.PushFront(node);

@@ -3,6 +3,7 @@
 #include "larder/internal/slab.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/base/config.h"
 
@@ -20,9 +21,9 @@ constexpr size_t kMostBytes = size_t{4} << 40;
 
 Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes, size_t prefix, size_t likely_nodes)
     : stride_(prefix + node_size), chunk_log2_(chunk_log2) {
-  // Nodes, what is beside them, and owners share what there is of address space.
+  // Nodes, what is beside them, and what is known of chunks share what there is of address space.
   const size_t chunk_bytes =
-      ((stride_ + sizeof(NodeExtra) + sizeof(NodeTerms)) << chunk_log2) + sizeof(uint32_t);
+      ((stride_ + sizeof(NodeExtra) + sizeof(NodeTerms)) << chunk_log2) + sizeof(Chunk);
   const size_t wanted = std::min<size_t>(most_nodes, kMaxNodes) >> chunk_log2;
   const size_t most = std::min(kMostBytes / chunk_bytes, std::max<size_t>(1, wanted));
   // What is rounded up.
@@ -32,7 +33,7 @@ Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes, size_t prefix, s
   if (node_memory_.data() == nullptr) return;
   most_chunks_ = std::min<size_t>(size_t{kMaxNodes} >> chunk_log2,
                                   (node_memory_.bytes() - kRounding) / chunk_bytes);
-  owners_ = node_memory_.SplitTail(most_chunks_ * sizeof(uint32_t));
+  owned_ = node_memory_.SplitTail(most_chunks_ * sizeof(Chunk));
   terms_ = node_memory_.SplitTail((most_chunks_ * sizeof(NodeTerms)) << chunk_log2);
   extras_ = node_memory_.SplitTail((most_chunks_ * sizeof(NodeExtra)) << chunk_log2);
   if (likely_nodes != 0) node_memory_.ExpectEnd(std::min(likely_nodes, most_nodes) * stride_);
@@ -43,11 +44,12 @@ NodeIndex Slab::AllocateChunk(uint32_t owner) {
   MutexLock lock(&mutex_);
   if (chunks_ == most_chunks_) return kNoNode;
   if (!node_memory_.Commit(((chunks_ + 1) * stride_) << chunk_log2_) ||
-      !owners_.Commit((chunks_ + 1) * sizeof(uint32_t))) {
+      !owned_.Commit((chunks_ + 1) * sizeof(Chunk))) {
     return kNoNode;
   }
-  reinterpret_cast<uint32_t*>(owners_.data())[chunks_] = owner;
-  return static_cast<NodeIndex>(chunks_++ << chunk_log2_);
+  const auto first = static_cast<NodeIndex>(chunks_++ << chunk_log2_);
+  ChunkOf(first).owner = owner;
+  return first;
 }
 
 bool Slab::EnsureExtra(NodeIndex index) {
@@ -69,16 +71,33 @@ bool Slab::Ensure(Reservation& side, size_t size, std::atomic<size_t>& end) {
 }
 
 NodeIndex SlotAllocator::AllocateFresh() {
-  if (slots_used_ == chunks_.size() * slab_.chunk_slots()) {
+  if (fresh_ == fresh_end_) {
     // Grow the vector first: it may throw, and a chunk must not be lost.
     if (chunks_.size() == chunks_.capacity()) chunks_.reserve(2 * chunks_.size() + 1);
     const NodeIndex first = slab_.AllocateChunk(stripe_);
     if (first == kNoNode) return kNoNode;
     chunks_.push_back(first);
+    SwapChunks(chunks_.size() - 1, current_chunks() - 1);
+    next_cleared_ = 0;  // another one is next
+    fresh_ = first;
+    fresh_end_ = static_cast<NodeIndex>(first + slab_.chunk_slots());
   }
-  const NodeIndex index = SlotNumber(slots_used_++);
+  const NodeIndex index = fresh_++;
   slab_.At(index)->timer_prev = NodeHeader::kFree;
   return index;
+}
+
+void SlotAllocator::BringForward(NodeIndex index) {
+  SwapChunks(slab_.ChunkNumberOf(index), current_chunks());
+  // What was visited of the one that was next is visited again.
+  next_cleared_ = 0;
+}
+
+void SlotAllocator::SwapChunks(size_t a, size_t b) {
+  std::swap(chunks_[a], chunks_[b]);
+  for (const size_t chunk : {a, b}) {
+    slab_.ChunkNumberOf(chunks_[chunk]) = static_cast<uint32_t>(chunk);
+  }
 }
 
 }  // namespace larder::internal

@@ -60,6 +60,8 @@ struct S3Fifo {
 //   Next        guesses at what Victim will say next and after that, made in no time
 //   OnEvict     the node that Victim named has left
 //   OnRemove    the node has left for another reason
+//   Clear       all nodes have left: to be forgotten in O(1), so without touching them; the slots
+//               that they are in aren't among those that can be walked any more (slab.h)
 template <class P>
 concept PolicyImplementation = std::constructible_from<
     P, const internal::Slab*, const internal::SlotAllocator*, typename P::Shared*> &&
@@ -77,6 +79,7 @@ concept PolicyImplementation = std::constructible_from<
   { policy.Next() } -> std::same_as<internal::NextVictims>;
   { policy.OnEvict(index, fingerprint) } -> std::same_as<void>;
   { policy.OnRemove(index) } -> std::same_as<void>;
+  { policy.Clear() } -> std::same_as<void>;
 };
 
 // A tag type that names a policy.

@@ -2,9 +2,9 @@
 //
 // Core: the engine behind Cache, one class in several files: its state here, its beginning and end
 // in core_lifecycle.h, lookups in core_read.h, changes in core_write.h, how entries leave in
-// core_removal.h, what refreshed, stale and tagged entries have in core_terms.h, loads in
-// core_load.h, core_bulk.h and others, walks over all entries in core_walk.h, the growth of tables
-// in core_growth.h, prefetches in core_prefetch.h.
+// core_removal.h and core_clear.h, what refreshed, stale and tagged entries have in core_terms.h,
+// loads in core_load.h, core_bulk.h and others, walks over all entries in core_walk.h, the growth of
+// tables in core_growth.h, prefetches in core_prefetch.h.
 
 #ifndef LARDER_INTERNAL_CORE_H_
 #define LARDER_INTERNAL_CORE_H_
@@ -135,12 +135,14 @@ class Core final : public NodeOwner {
   void InvalidateTag(std::string_view tag);
   void InvalidatePrefix(std::string_view prefix);
 
+  // --- core_clear.h
+  void Clear();
+
   // --- core_walk.h
   template <class F>
   void ForEach(F&& f);
   template <class Pred>
   size_t EraseIf(Pred&& pred);
-  void Clear();
   size_t RunMaintenance(size_t budget);
   absl::Status CheckInvariants();
 
@@ -404,7 +406,8 @@ class Core final : public NodeOwner {
   // Returns the cause announced: kExpired, if it was, whatever was given.
   RemovalCause Detach(StripeT& stripe, NodeIndex index, RemovalCause cause, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  // The same, and out of the table. A node that isn't in the table was cleared (ClearStripe).
+  // The same, and out of the table. A node that isn't in the table was cleared
+  // (ClearInTurns).
   RemovalCause Remove(StripeT& stripe, NodeIndex index, RemovalCause cause, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   TimerWheel::Due RemoveExpired(StripeT& stripe, size_t budget, Removals& removals)
@@ -577,6 +580,32 @@ class Core final : public NodeOwner {
   size_t Sweep(StripeT& stripe, size_t most, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
 
+  // --- core_clear.h
+  // Clears all at once, and leaves the nodes to CollectCleared. False where memory is out; then
+  // nothing has changed, but that loads are outdated.
+  bool ClearAtOnce(StripeT& stripe, ThreadRecord& thread);
+  // Clears, removes all nodes, and announces them. Returns what the listener threw.
+  std::exception_ptr ClearInTurns(StripeT& stripe, ThreadRecord& thread);
+  // Removes those nodes of the next `most` buckets that are still in the cache, whether the
+  // stripe's table still has them or not.
+  void ClearBuckets(StripeT& stripe, const TableView& table, size_t& next, size_t most,
+                    Removals& removals) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // Whether an entry is in the cache, or has left it only as far as its table goes.
+  bool InCache(const StripeT& stripe, NodeIndex index) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
+    return slab_.At(index)->InCache() && !stripe.slots.IsCleared(index);
+  }
+  // Removes what ClearAtOnce left in the next `most` slots, to stripe.cleared; returns how many
+  // slots it looked at.
+  size_t CollectCleared(StripeT& stripe, size_t most) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // The same for the chunk of a slot that is about to be used.
+  void CollectChunk(StripeT& stripe, NodeIndex index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // What was removed, for the limbo.
+  NodeChain TakeCleared(StripeT& stripe) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // A write's share in that.
+  void RemoveCleared(StripeT& stripe, Removals& removals)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+
   // --- core_walk.h
   // Calls f(NodeIndex, Node&) for what is in the stripe's table, once for each entry; inside a
   // guard.
@@ -584,11 +613,6 @@ class Core final : public NodeOwner {
   void ForEachNode(const StripeT& stripe, F&& f);
   template <class F>
   void ForEachNode(const Bucket& bucket, const TableView* older, F&& f);
-  std::exception_ptr ClearStripe(StripeT& stripe, ThreadRecord& thread);
-  // Removes those nodes of the next `most` buckets that are still in the cache, whether the
-  // stripe's table still has them or not.
-  void ClearBuckets(StripeT& stripe, const TableView& table, size_t& next, size_t most,
-                    Removals& removals) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   struct Maintenance;  // a call of RunMaintenance
   // Destroys and removes some of what there is to. Whether there may be more.
   bool MaintainStripe(StripeT& stripe, Maintenance& work);

@@ -234,10 +234,11 @@ void Core<K, V, P, H, E>::RetryAfter(Flight& flight, int64_t nanos, bool failed)
   const NodeIndex index = flight.old.index_;
   // kNever would say that a load runs.
   const int64_t retry_at = std::min(SaturatingAdd(Now(), nanos), kNever - 1);
-  MutexLock lock(&StripeOf(flight.hash).mutex);
+  StripeT& stripe = StripeOf(flight.hash);
+  MutexLock lock(&stripe.mutex);
   NodeT& node = *NodeAt(index);
   // It is pinned, so if it is in the cache it is the same.
-  if (!node.InCache()) return;
+  if (!InCache(stripe, index)) return;
   NodeTerms& terms = *slab_.Terms(index);
   terms.refresh_at.store(retry_at, std::memory_order_relaxed);
   terms.failed.store(failed, std::memory_order_relaxed);
@@ -356,7 +357,7 @@ absl::Status Core<K, V, P, H, E>::KeepOld(Flight& flight, const std::optional<ab
     const NodeIndex index = flight.old.index_;
     MutexLock lock(&stripe.mutex);
     NodeT& node = *NodeAt(index);
-    const bool there = !flight.outdated && node.InCache() && !Invalidated(node, index);
+    const bool there = !flight.outdated && InCache(stripe, index) && !Invalidated(node, index);
     if (there && PrepareStripe(stripe, entry)) {
       Renew(stripe, index, terms, entry.lifetime);
       stripe.policy.OnUpdate(index, thread);

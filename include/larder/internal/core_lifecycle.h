@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "larder/internal/core.h"
+#include "larder/internal/core_clear.h"
 #include "larder/internal/core_removal.h"
 #include "larder/internal/core_task.h"
 #include "larder/internal/core_walk.h"
@@ -103,13 +104,15 @@ void Core<K, V, P, H, E>::Close() {
       MutexLock lock(&stripe.mutex);
       if constexpr (kNothingToDestroy) {
         // Pinned slots go on without the cache; among those that are free, too, some are pinned.
-        stripe.slots.ForEachSlot([this](NodeIndex, NodeHeader& node) {
+        stripe.slots.ForEachSlotAndCleared([this](NodeIndex, NodeHeader& node) {
           const uint32_t state = node.state.load(std::memory_order_relaxed);
           if ((state & NodeHeader::kOrphaned) == 0) this->MayFree(node);
         });
         continue;
       }
+      CollectCleared(stripe, SIZE_MAX);
       all = stripe.limbo.TakeAll();
+      all.Append(slab_, stripe.cleared);
       if (!stripe.table.exists()) continue;  // Create has failed
       stripe.table.ForEach([&](NodeIndex index) { all.Append(slab_, index, 0); });
     }

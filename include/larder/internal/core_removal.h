@@ -50,6 +50,13 @@ class Core<K, V, P, H, E>::Removals {
     uncounted_ += weight;
   }
 
+  // Nodes that were cleared, and counted then. They are to be destroyed soon: nothing may leave
+  // the stripe for long after them.
+  void Add(const NodeChain& cleared) {
+    chain_.Append(core_.slab_, cleared);
+    most_freed_ += cleared.count;
+  }
+
   // The weight removed that the cache's total still includes.
   uint64_t uncounted() const { return uncounted_; }
 
@@ -79,7 +86,7 @@ class Core<K, V, P, H, E>::Removals {
       PutIntoLimbo(stripe_);
     }
     core_.FreeNodes(stripe_, std::exchange(free_, NodeChain()));
-    if (std::exchange(crowded_, false)) core_.Reclaim(stripe_, kFreedPerRemovals);
+    if (std::exchange(crowded_, false)) core_.Reclaim(stripe_, most_freed_);
     return thrown;
   }
 
@@ -109,10 +116,11 @@ class Core<K, V, P, H, E>::Removals {
     if (!reclaims_) return;
     stripe.limbo.Seal(Epoch::Advance());
     const uint64_t free_before = Epoch::FreeBefore();
-    free_ = core_.TakeFreeNodes(stripe, free_before, kFreedPerRemovals);
+    free_ = core_.TakeFreeNodes(stripe, free_before, most_freed_);
     // Where free nodes are left, there is no need to find more.
     const bool all_taken = stripe.limbo.free_count(free_before) == 0;
-    crowded_ = (all_taken && stripe.limbo.crowded()) || stripe.table.HasRetired();
+    const bool many = stripe.limbo.crowded() || most_freed_ != kFreedPerRemovals;
+    crowded_ = (all_taken && many) || stripe.table.HasRetired();
   }
 
   Core& core_;
@@ -120,7 +128,8 @@ class Core<K, V, P, H, E>::Removals {
   ThreadRecord& thread_;
   const bool reclaims_;
   NodeChain chain_;
-  NodeChain free_;        // taken from limbo, to be destroyed
+  NodeChain free_;  // taken from limbo, to be destroyed
+  size_t most_freed_ = kFreedPerRemovals;
   bool crowded_ = false;  // something waits for a look at the readers
   uint64_t uncounted_ = 0;
 };

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "larder/internal/core.h"
+#include "larder/internal/core_clear.h"
 #include "larder/internal/core_growth.h"
 #include "larder/internal/core_invalidate.h"
 #include "larder/internal/core_removal.h"
@@ -19,8 +20,6 @@
 
 namespace larder::internal {
 
-// Buckets walked while holding a lock once.
-inline constexpr size_t kBucketsPerLock = 8;
 // Nodes that maintenance removes before it looks at the readers, if there are as many to remove.
 // Few enough for them to be at hand still when they are destroyed.
 inline constexpr size_t kRemovalsPerLook = 4096;
@@ -120,7 +119,7 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
         for (; i < stop; ++i) {
           const NodeIndex index = matches[i].index;
           const NodeT& node = *NodeAt(index);
-          if (!node.InCache()) continue;
+          if (!InCache(stripe, index)) continue;
           if constexpr (Access::kOverwritable) {
             if (!Access::Same(node.value, matches[i].value)) continue;
           }
@@ -139,65 +138,6 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
   FullFence();
   Rethrow(thrown.Take());
   return erased;
-}
-
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Clear() {
-  ThreadRecord& thread = EnterCall();
-  FirstException thrown;
-  for (StripeT& stripe : stripes()) thrown.Keep(ClearStripe(stripe, thread));
-  FullFence();
-  Rethrow(thrown.Take());
-}
-
-// Exchanging the table for an empty one removes all entries at one moment. Their nodes are then
-// taken out of the rest in turns, so that no lock is held for long; a node that a writer comes
-// across before its turn is recognised by not being in the table (Remove).
-template <class K, class V, class P, class H, class E>
-std::exception_ptr Core<K, V, P, H, E>::ClearStripe(StripeT& stripe, ThreadRecord& thread) {
-  Removals removals(*this, stripe, thread);
-  {
-    // Keeps the old tables, which nobody changes any more, and their nodes from being reused.
-    EpochGuard guard(thread);
-    const TableView* table = nullptr;
-    {
-      MutexLock lock(&stripe.mutex);
-      stripe.flights.OutdateAll();
-      table = &stripe.table.view();
-      if (stripe.table.size() == 0) return nullptr;
-      if (!stripe.table.StartAnew(stripe.table.capacity())) {
-        // For want of memory, all in one turn.
-        while (table != nullptr) {
-          size_t all = 0;
-          ClearBuckets(stripe, *table, all, table->bucket_count, removals);
-          table = table->older;
-        }
-      }
-    }
-    for (; table != nullptr; table = table->older) {
-      for (size_t next = 0; next < table->bucket_count;) {
-        MutexLock lock(&stripe.mutex);
-        ClearBuckets(stripe, *table, next, kBucketsPerLock, removals);
-      }
-    }
-  }
-  std::exception_ptr thrown = removals.Finish();
-  Reclaim(stripe);
-  return thrown;
-}
-
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::ClearBuckets(StripeT& stripe, const TableView& table, size_t& next,
-                                       size_t most, Removals& removals) {
-  const size_t stop = std::min<size_t>(table.bucket_count, next + most);
-  for (; next < stop; ++next) {
-    const Bucket& bucket = table.buckets[next];
-    for (uint32_t used = bucket.Used(); used != 0; used &= used - 1) {
-      const NodeIndex index = bucket.nodes[std::countr_zero(used)].load(std::memory_order_relaxed);
-      if (slab_.At(index)->InCache()) Remove(stripe, index, RemovalCause::kCleared, removals);
-    }
-  }
-  removals.CountWeight(0);
 }
 
 template <class K, class V, class P, class H, class E>
@@ -241,7 +181,7 @@ bool Core<K, V, P, H, E>::MaintainStripe(StripeT& stripe, Maintenance& work) {
   Removals removals(*this, stripe, work.thread, /*reclaims=*/false);
   TimerWheel::Due due;
   NodeChain free;
-  bool unswept = false;
+  bool more = false;
   {
     MutexLock lock(&stripe.mutex);
     free = TakeFreeNodes(stripe, Epoch::FreeBefore(), std::min(work.budget, kRemovalsPerLock));
@@ -250,21 +190,24 @@ bool Core<K, V, P, H, E>::MaintainStripe(StripeT& stripe, Maintenance& work) {
     if (free.count < kRemovalsPerLock) {
       due = RemoveExpired(stripe, std::min(work.budget, kRemovalsPerLock), removals);
       work.Count(due.visited);
+      work.Count(CollectCleared(stripe, std::min(work.budget, kRemovalsPerLock)));
     }
     const size_t swept = Sweep(stripe, std::min(work.budget, kRemovalsPerLock), removals);
     work.Count(swept);
-    if (due.count + swept != 0) {
-      unlooked_nodes_.fetch_add(due.count + swept, std::memory_order_relaxed);
-      unlooked_weight_.fetch_add(removals.uncounted(), std::memory_order_relaxed);
+    const NodeChain cleared = TakeCleared(stripe);
+    if (due.count + swept + cleared.count != 0) {
+      unlooked_nodes_.fetch_add(due.count + swept + cleared.count, std::memory_order_relaxed);
+      unlooked_weight_.fetch_add(removals.uncounted() + cleared.weight, std::memory_order_relaxed);
       removals.CountWeight(0);
+      removals.Add(cleared);
       removals.Park(stripe);
       if (LimboIsFull(stripe)) stripe.limbo.Seal(Epoch::Advance());
     }
-    unswept = IsUnswept(stripe);
+    more = due.more || stripe.has_cleared || IsUnswept(stripe) || !free.empty();
   }
   work.thrown.Keep(removals.Finish());
   FreeNodes(stripe, free);
-  return due.more || !free.empty() || unswept;
+  return more;
 }
 
 template <class K, class V, class P, class H, class E>
@@ -333,9 +276,8 @@ absl::Status Core<K, V, P, H, E>::CheckStripe(StripeT& stripe, uint64_t* weight)
   }
   if (!stripe.flights.empty()) return broken("a flight was left behind");
   size_t in_cache = 0;
-  for (size_t i = 0; i < stripe.slots.slots_used(); ++i) {
-    in_cache += slab_.At(stripe.slots.SlotNumber(i))->InCache() ? 1 : 0;
-  }
+  stripe.slots.ForEachSlot(
+      [&in_cache](NodeIndex, const NodeHeader& node) { in_cache += node.InCache() ? 1 : 0; });
   const uint64_t size = stripe.size.load(std::memory_order_relaxed);
   if (in_cache != size || stripe.table.size() != size) {
     return broken("size is ", size, ", nodes ", in_cache, ", table entries ", stripe.table.size());
@@ -356,6 +298,7 @@ absl::Status Core<K, V, P, H, E>::CheckStripe(StripeT& stripe, uint64_t* weight)
     if (&StripeOf(hash) != &stripe || !at || Table::NodeAt(at) != index) {
       return broken("node ", index, " isn't where its key is looked for");
     }
+    if (stripe.slots.IsCleared(index)) return broken("node ", index, "'s slot counts as cleared");
     if ((slab_.LeavesAt(index) != kNever) != node.HasTimer())
       return broken("node ", index, "'s timer and deadline differ");
   }

@@ -14,6 +14,7 @@
 #include "absl/base/attributes.h"
 #include "absl/strings/str_cat.h"
 #include "larder/internal/core.h"
+#include "larder/internal/core_clear.h"
 #include "larder/internal/core_growth.h"
 #include "larder/internal/core_prefetch.h"
 #include "larder/internal/core_read.h"
@@ -114,6 +115,8 @@ NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, Value&& value,
                                        const NewEntry& entry) {
   const NodeIndex index = TakeSlot(stripe);
   if (index == kNoNode) return kNoNode;
+  if (stripe.slots.IsCleared(index)) [[unlikely]]
+    CollectChunk(stripe, index);
   NodeT* node = NodeAt(index);
   const bool idle = entry.lifetime.idle_ttl != kNever;
   const bool has_extra = idle || entry.weight != 1;
@@ -247,6 +250,8 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, Value&& value,
                                       Handle<K, V>* stored) -> StoreResult {
   PrefetchEviction(stripe, stripe.policy.Next().first);
   RemoveExpired(stripe, kExpiryPerWrite, removals);
+  if (stripe.has_cleared) [[unlikely]]
+    RemoveCleared(stripe, removals);
   const bool prepared = PrepareStripe(stripe, entry);
   const Table::Position old = Locate(stripe, key, entry.hash);
   const NodeIndex old_node = Table::NodeAt(old);

@@ -64,6 +64,12 @@ class IndexList {
     PushFront(node);
   }
 
+  // Forgets all nodes, without touching them.
+  void Clear() {
+    front_ = back_ = kNoNode;
+    size_ = 0;
+  }
+
   // Puts `node` where `old` is, which leaves. Requires: `old` is on this list, `node` on none.
   void Replace(NodeIndex old, NodeIndex node) {
     const NodeHeader* header = slab_.At(old);

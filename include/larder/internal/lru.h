@@ -100,6 +100,10 @@ class LruPolicy {
   }
   // Nothing to do: nodes are looked at again when their turn comes.
   void OnRemove(NodeIndex) {}
+  void Clear() {
+    sorted_.clear();
+    queue_.Clear();
+  }
 
   // The node to evict next, which stays where it is; kNoNode where there is none. `live`: nodes in
   // the stripe.

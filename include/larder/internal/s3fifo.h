@@ -58,6 +58,8 @@ class S3FifoPolicy {
   }
   void OnEvict(NodeIndex node, uint64_t fingerprint);
   void OnRemove(NodeIndex node);
+  // Ghosts stay: they are of keys that aren't there.
+  void Clear();
 
   // The node to evict next, which stays where it is; kNoNode where there is none. `live`: nodes in
   // the stripe, of which the queues get their shares. O(1) amortised: a node moves to the main

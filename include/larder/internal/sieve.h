@@ -54,6 +54,10 @@ class SievePolicy {
   void OnUpdate(NodeIndex node, ThreadRecord& /*thread*/) { slab_.At(node)->CountAccess(1); }
   void OnEvict(NodeIndex node, uint64_t /*fingerprint*/) { OnRemove(node); }
   void OnRemove(NodeIndex node);
+  void Clear() {
+    queue_.Clear();
+    hand_ = kNoNode;
+  }
 
   // The node to evict next, which stays where it is; kNoNode where there is none. O(1) amortised:
   // each node passed was hit or replaced since the hand last passed it. At most kMostPassed at

@@ -58,9 +58,10 @@ class StatsCounters {
     value.store(value.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
   }
 
-  void AddRemoval(const ThreadRecord& thread, RemovalCause cause) {
+  void AddRemoval(const ThreadRecord& thread, RemovalCause cause, uint64_t amount = 1) {
     Add(thread,
-        static_cast<Counter>(static_cast<size_t>(Counter::kRemovals) + static_cast<size_t>(cause)));
+        static_cast<Counter>(static_cast<size_t>(Counter::kRemovals) + static_cast<size_t>(cause)),
+        amount);
   }
 
   // Fills in all that is counted here.

@@ -50,7 +50,15 @@ struct alignas(64) Stripe {
     Add(weight, ~entry_weight + 1);
   }
 
+  // Returns the weight of all that was there.
+  uint64_t UncountAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    size.store(0, std::memory_order_relaxed);
+    return weight.exchange(0, std::memory_order_relaxed);
+  }
+
   SlotAllocator slots ABSL_GUARDED_BY(mutex);
+  // Whether nodes that were cleared are still to be removed, or to be taken from `cleared`.
+  bool has_cleared ABSL_GUARDED_BY(mutex) = false;
   Policy policy ABSL_GUARDED_BY(mutex);
   std::optional<TimerWheel> wheel ABSL_GUARDED_BY(mutex);  // from the first entry that expires on
   Limbo limbo ABSL_GUARDED_BY(mutex);
@@ -58,6 +66,9 @@ struct alignas(64) Stripe {
 
   // Most changes don't write what is below.
   FlightTable<Flight> flights ABSL_GUARDED_BY(mutex);
+
+  // Nodes that were cleared, and removed since: on their way to the limbo.
+  NodeChain cleared ABSL_GUARDED_BY(mutex);
 
   // Entries that were invalidated up to this generation of tags have left. The next walk over the
   // slots, where it goes on, and which generation it is for.
