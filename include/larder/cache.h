@@ -183,7 +183,9 @@ class Cache {
     return core_->EraseIf(pred);
   }
 
-  // Removes every entry. No load that is in progress will be stored. O(entries).
+  // Removes every entry. No load that is in progress will be stored. O(stripes): what was removed is
+  // reclaimed by later puts and by maintenance. O(entries) where there is an `on_removal` to be told
+  // of each, and where memory is out.
   void Clear() { core_->Clear(); }
 
   // Ends the entry's time to live now. Kept as a fallback for loads where stale_while_revalidate or

@@ -41,7 +41,7 @@ struct CacheStats {
   uint64_t expirations = 0;  // entries removed after their ttl or idle_ttl
   uint64_t erased = 0;       // entries removed by Erase, EraseIf, Compute, and by their tags
   uint64_t replaced = 0;     // entries removed by a newer value
-  uint64_t cleared = 0;      // entries removed by Clear
+  uint64_t cleared = 0;      // entries removed by Clear, which doesn't ask which had expired
 
   uint64_t size = 0;           // entries held now, expired ones not yet reclaimed included
   uint64_t weight = 0;         // what they weigh together
