@@ -3,8 +3,8 @@
 // Core: the engine behind Cache, one class in several files: its state here, its beginning and end
 // in core_lifecycle.h, lookups in core_read.h, changes in core_write.h, how entries leave in
 // core_removal.h and core_clear.h, what refreshed, stale and tagged entries have in core_terms.h,
-// loads in core_load.h, core_bulk.h and others, walks over all entries in core_walk.h, the growth of
-// tables in core_growth.h, prefetches in core_prefetch.h.
+// loads in core_load.h, core_bulk.h and others, walks over all entries in core_walk.h, the growth
+// of tables in core_growth.h, prefetches in core_prefetch.h.
 
 #ifndef LARDER_INTERNAL_CORE_H_
 #define LARDER_INTERNAL_CORE_H_

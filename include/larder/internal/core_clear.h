@@ -68,12 +68,14 @@ bool Core<K, V, P, H, E>::ClearAtOnce(StripeT& stripe, ThreadRecord& thread) {
 
 template <class K, class V, class P, class H, class E>
 size_t Core<K, V, P, H, E>::CollectCleared(StripeT& stripe, size_t most) {
-  NodeChain& cleared = stripe.cleared;
-  return stripe.slots.VisitCleared(most, [&](NodeIndex index, NodeHeader& node) {
+  NodeChain removed;
+  const size_t visited = stripe.slots.VisitCleared(most, [&](NodeIndex index, NodeHeader& node) {
     if (!node.InCache()) return;
     node.SetRemoved(RemovalCause::kCleared);
-    cleared.Append(slab_, index, WeightOf(node, index));
+    removed.Append(slab_, index, WeightOf(node, index));
   });
+  stripe.cleared.Append(slab_, removed);
+  return visited;
 }
 
 template <class K, class V, class P, class H, class E>
@@ -92,9 +94,8 @@ template <class K, class V, class P, class H, class E>
 ABSL_ATTRIBUTE_NOINLINE void Core<K, V, P, H, E>::RemoveCleared(StripeT& stripe,
                                                                 Removals& removals) {
   // Enough for a look at the readers, and whole chunks, so that their slots can be used again.
-  const NodeChain& cleared = stripe.cleared;
-  const bool enough = cleared.count >= kFreedPerRemovals ||
-                      cleared.weight >= sizing_.reclaim_weight || !stripe.slots.HasCleared();
+  const bool enough = stripe.cleared.count >= kFreedPerRemovals ||
+                      stripe.cleared.weight >= sizing_.reclaim_weight || !stripe.slots.HasCleared();
   if (enough && !stripe.slots.IsInCleared()) removals.Add(TakeCleared(stripe));
   CollectCleared(stripe, kClearedPerWrite);
 }
