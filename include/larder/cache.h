@@ -24,17 +24,17 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "larder/handle.h"
-#include "larder/internal/core.h"
-#include "larder/internal/core_async.h"
-#include "larder/internal/core_bulk.h"
 #include "larder/internal/core_invalidate.h"
-#include "larder/internal/core_lifecycle.h"
-#include "larder/internal/core_load.h"
 #include "larder/internal/core_read.h"
 #include "larder/internal/core_removal.h"
 #include "larder/internal/core_walk.h"
 #include "larder/internal/core_write.h"
 #include "larder/internal/hash.h"
+#include "larder/internal/loading_async.h"
+#include "larder/internal/loading_bulk.h"
+#include "larder/internal/loading_call.h"
+#include "larder/internal/loading_core.h"
+#include "larder/internal/loading_lifecycle.h"
 #include "larder/load_awaiter.h"
 #include "larder/load_result.h"
 #include "larder/loader.h"
@@ -183,9 +183,9 @@ class Cache {
     return core_->EraseIf(pred);
   }
 
-  // Removes every entry. No load that is in progress will be stored. O(stripes): what was removed is
-  // reclaimed by later puts and by maintenance. O(entries) where there is an `on_removal` to be told
-  // of each, and where memory is out.
+  // Removes every entry. No load that is in progress will be stored. O(stripes): what was removed
+  // is reclaimed by later puts and by maintenance. O(entries) where there is an `on_removal` to be
+  // told of each, and where memory is out.
   void Clear() { core_->Clear(); }
 
   // Ends the entry's time to live now. Kept as a fallback for loads where stale_while_revalidate or
@@ -344,7 +344,7 @@ class Cache {
   absl::Status CheckInvariants() { return core_->CheckInvariants(); }
 
  private:
-  using Core = internal::Core<K, V, Policy, Hash, Eq>;
+  using Core = internal::LoadingCore<K, V, Policy, Hash, Eq>;
 
   explicit Cache(typename Core::Pointer core) : core_(std::move(core)) {}
 

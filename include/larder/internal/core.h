@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Core: the engine behind Cache, one class in several files: its state here, its beginning and end
+// Core: the entries of a Cache, one class in several files: its state here, its beginning and end
 // in core_lifecycle.h, lookups in core_read.h, changes in core_write.h, how entries leave in
 // core_removal.h and core_clear.h, what refreshed, stale and tagged entries have in core_terms.h,
-// loads in core_load.h, core_bulk.h and others, walks over all entries in core_walk.h, the growth
-// of tables in core_growth.h, prefetches in core_prefetch.h.
+// loads in loading_call.h, loading_bulk.h and others, walks over all entries in core_walk.h, the
+// growth of tables in core_growth.h, prefetches in core_prefetch.h.
 
 #ifndef LARDER_INTERNAL_CORE_H_
 #define LARDER_INTERNAL_CORE_H_
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,29 +17,26 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "absl/base/config.h"
-#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "larder/clock.h"
 #include "larder/handle.h"
 #include "larder/internal/clock_ticker.h"
+#include "larder/internal/core_traits.h"
 #include "larder/internal/epoch.h"
 #include "larder/internal/first_exception.h"
 #include "larder/internal/flight.h"
-#include "larder/internal/flight_alarm.h"
 #include "larder/internal/hash.h"
 #include "larder/internal/limbo.h"
-#include "larder/internal/load_control.h"
+#include "larder/internal/load_flight.h"
 #include "larder/internal/load_settings.h"
 #include "larder/internal/maintenance_thread.h"
 #include "larder/internal/nanos.h"
+#include "larder/internal/new_entry.h"
 #include "larder/internal/node.h"
 #include "larder/internal/node_owner.h"
 #include "larder/internal/process_clock.h"
@@ -50,18 +46,14 @@
 #include "larder/internal/stripe.h"
 #include "larder/internal/tags.h"
 #include "larder/internal/thread_record.h"
-#include "larder/internal/value_access.h"
-#include "larder/load_context.h"
-#include "larder/load_result.h"
-#include "larder/loader.h"
 #include "larder/options.h"
 #include "larder/removal_cause.h"
 #include "larder/stats.h"
 
 namespace larder::internal {
 
-// Everything of a cache but its public face. Lives until the cache is closed and the last handle to
-// an entry of it is dropped.
+// What a cache holds, and all that can be done with it but to load; see LoadingCore for that. Lives
+// until the cache is closed and the last handle to an entry of it is dropped.
 //
 // A lookup is lock-free: an EpochGuard, the stripe's table, one bucket, one node. A change locks
 // the stripe, builds the new node, publishes it with one store, and hands removed nodes out of the
@@ -69,23 +61,10 @@ namespace larder::internal {
 // can hold them, and are destroyed. No user code runs under a lock but the comparison and the move
 // of keys and the move of values.
 template <class K, class V, class Policy, class Hash, class Eq>
-class Core final : public NodeOwner {
+class Core : public NodeOwner {
  public:
   using Weigher = std::function<uint64_t(const K&, const V&)>;
   using RemovalListener = std::function<void(const K&, const V&, RemovalCause)>;
-
-  // --- core_lifecycle.h
-
-  // The cache's end: frees all entries but those pinned. No other call may run or follow.
-  void Close();
-  struct Closer {
-    void operator()(Core* core) const { core->Close(); }
-  };
-  using Pointer = std::unique_ptr<Core, Closer>;
-
-  // Options must be valid. ResourceExhausted where memory or threads are out.
-  static absl::StatusOr<Pointer> Create(const CacheOptions& options, Weigher weigher,
-                                        RemovalListener on_removal);
 
   // --- core_read.h. See Cache for what these mean.
   template <class Q>
@@ -108,30 +87,9 @@ class Core final : public NodeOwner {
   // --- core_removal.h
   absl::Status SetCapacity(uint64_t capacity);
 
-  // --- core_load.h, core_async.h
-  template <class Q, class Loader>
-  absl::StatusOr<V> GetOrLoad(const Q& key, Loader&& loader, const LoadOptions& options);
-  template <class Q, class Loader>
-  absl::StatusOr<LoadResult<V>> GetOrLoadResult(const Q& key, Loader&& loader,
-                                                const LoadOptions& options) {
-    return LoadSlowly<Q>(key, HashBits(hash_(key)), std::forward<Loader>(loader), options,
-                         /*wants_age=*/true, /*missed=*/false);
-  }
-  using ResultCallback = absl::AnyInvocable<void(absl::StatusOr<LoadResult<V>>) &&>;
-  template <class Q, class Loader>
-  void LoadAsync(const Q& key, Loader&& loader, ResultCallback callback, const LoadOptions& options,
-                 bool wants_age);
-
-  // --- core_bulk.h
-  template <class Q, class Loader>
-  std::vector<absl::StatusOr<V>> LoadAll(std::span<const Q> keys, Loader& loader,
-                                         const LoadOptions& options);
-
   // --- core_invalidate.h
   template <class Q>
   bool Expire(const Q& key);
-  template <class Q>
-  absl::Status InvalidateAfter(const Q& key, absl::Duration delay);
   void InvalidateTag(std::string_view tag);
   void InvalidatePrefix(std::string_view prefix);
 
@@ -151,66 +109,22 @@ class Core final : public NodeOwner {
   uint64_t capacity() const { return capacity_.load(std::memory_order_relaxed); }
   CacheStats Stats() const;
 
- private:
+ protected:
   using NodeT = Node<K, V>;
   using PolicyT = typename Policy::Implementation;
-  struct Flight;
+  using FlightT = Flight<K, V>;
   using Front = StripeFront<PolicyT>;
-  using StripeT = Stripe<PolicyT, Flight>;
-  // Whether a key's hash is our own code and quicker made than kept: no user's hash runs under a
-  // stripe's lock.
-  static constexpr bool kCheapHash = std::is_integral_v<K> && std::is_same_v<Hash, DefaultHash<K>>;
-  // Bytes before each node: nothing, where nothing that is kept there is needed.
-  static constexpr size_t kPrefix =
-      kCheapHash && !PolicyT::kLinked ? 0 : std::max(sizeof(NodePrefix), alignof(NodeT));
-  // Whether finding a key runs no code but ours and the standard library's.
-  static constexpr bool kPlainKey =
-      (std::is_arithmetic_v<K> || std::is_same_v<K, std::string> ||
-       std::is_same_v<K, std::string_view>)&&std::is_same_v<Hash, DefaultHash<K>> &&
-      std::is_same_v<Eq, DefaultEq<K>>;
-  // Entries that need no destructor aren't looked at when they are reclaimed, but when their slot
-  // is used again. AddressSanitizer wants to be told of each node's end.
-#if defined(ABSL_HAVE_ADDRESS_SANITIZER)
-  static constexpr bool kNothingToDestroy = false;
-#else
-  static constexpr bool kNothingToDestroy =
-      std::is_trivially_destructible_v<K> && std::is_trivially_destructible_v<V>;
-#endif
-  // Whether of keys that compare equal one is as good as the other, for whatever a user does.
-  static constexpr bool kEqualKeysAreTheSame =
-      (std::is_integral_v<K> || std::is_same_v<K, std::string>)&&std::is_same_v<Eq, DefaultEq<K>>;
-  using Access = ValueAccess<V, kEqualKeysAreTheSame>;
-  struct Nothing {};
+  using StripeT = Stripe<PolicyT, FlightT>;
+  using Traits = CoreTraits<K, V, PolicyT, Hash, Eq>;
+  static constexpr bool kCheapHash = Traits::kCheapHash;
+  static constexpr size_t kPrefix = Traits::kPrefix;
+  static constexpr bool kPlainKey = Traits::kPlainKey;
+  static constexpr bool kNothingToDestroy = Traits::kNothingToDestroy;
+  using Access = typename Traits::Access;
   template <bool kRuns>
-  using UserCode = std::conditional_t<kRuns, NotQuick, Nothing>;
-  // A number by value: a key whose address is taken has to be in memory.
+  using UserCode = typename Traits::template UserCode<kRuns>;
   template <class Q>
-  using KeyParameter = std::conditional_t<std::is_arithmetic_v<Q>, const Q, const Q&>;
-  static_assert(alignof(NodeT) <= 64,
-                "keys and values aligned to more than a line aren't supported");
-
-  // When an entry ends, in ns on the cache's clock; see NodeExtra.
-  struct Lifetime {
-    int64_t deadline = kNever;
-    int64_t hard_deadline = kNever;
-    int64_t idle_ttl = kNever;
-  };
-
-  // In place of the value of a key that wasn't found.
-  struct NoValue {};
-
-  // What the node's NodeTerms start with.
-  struct EntryTerms;
-
-  // What is known of an entry before it is stored.
-  struct NewEntry {
-    HashBits hash;
-    uint64_t weight;
-    Lifetime lifetime;
-    bool outdates_flight = true;  // a load in progress for the key must not be stored over it
-    bool needs_live_old = false;  // what it replaces, if anything, must not have expired by then
-    EntryTerms* terms = nullptr;  // most have none
-  };
+  using KeyParameter = typename Traits::template KeyParameter<Q>;
 
   // The nodes that one operation removes from one stripe. Made before the lock is taken, so that it
   // goes after the lock was released, whatever is thrown in between.
@@ -222,7 +136,10 @@ class Core final : public NodeOwner {
   Core(const CacheOptions& options, const Sizing& sizing, Weigher weigher,
        RemovalListener on_removal);
   ~Core() override;
-  void StartMaintenance(absl::Duration interval);
+  // Takes the memory that a core can't be without. False where there is none.
+  bool SetUp();
+  // The cache's end: frees all entries but those pinned. No other call may run or follow.
+  void Close();
 
   size_t StripeNumber(HashBits hash) const { return hash.High() & stripe_mask_; }
   StripeT& StripeOf(HashBits hash) { return stripes_[StripeNumber(hash)]; }
@@ -245,15 +162,16 @@ class Core final : public NodeOwner {
   struct Glance;
   template <class Q>
   Glance LookUp(const Q& key, HashBits hash, ThreadRecord& thread);
+  // Calls f(Node&, NodeIndex) for a hit, inside a guard.
   template <class Q, class F>
-  bool LookUpSlowly(const Q& key, HashBits hash,
-                    F&& f);  // f(Node&, NodeIndex) for a hit, inside a guard
+  bool LookUpSlowly(const Q& key, HashBits hash, F&& f);
   template <class Q>
   std::optional<V> GetSlowly(KeyParameter<Q> key, HashBits hash);
   template <class Q>
   Handle<K, V> PinSlowly(KeyParameter<Q> key, HashBits hash);
   class VisitMark;
   Handle<K, V> PinNode(NodeT& node, NodeIndex index);
+  static NodeIndex IndexOf(const Handle<K, V>& handle) { return handle.index_; }
   // Like Pin, but is no hit or miss.
   template <class Q>
   Handle<K, V> PinQuietly(const Q& key, HashBits hash);
@@ -335,6 +253,9 @@ class Core final : public NodeOwner {
   // had one.
   void Admit(StripeT& stripe, NodeIndex old_node, NodeIndex index, const NewEntry& entry,
              Removals& removals) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
+  // A handle to an entry that isn't in the cache, and lives until that is dropped; empty where
+  // memory is out.
+  Handle<K, V> MakeUnstored(HashBits hash, K key, V&& value);
   void Publish(StripeT& stripe, Table::Position replaced, NodeIndex index, const NewEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
 
@@ -343,7 +264,6 @@ class Core final : public NodeOwner {
   bool NeedsTerms(const PutOptions& options) const {
     return always_terms_ || options.refresh_after.has_value() || !options.tags.empty();
   }
-  struct TermsRequest;
   // Gives the entry terms, and moves its deadline to when they have to be looked at.
   void GiveTerms(const TermsRequest& request, EntryTerms& terms, NewEntry& entry) const;
   // The same for what a Put stores. `stamp`: the tags' generation when it began.
@@ -392,16 +312,10 @@ class Core final : public NodeOwner {
   // --- core_removal.h
   uint64_t WeightOf(const NodeHeader& node, NodeIndex index) const;
   NodeT* NodeAt(NodeIndex index) const { return slab_.At<NodeT, kPrefix>(index); }
-  uint32_t HomeOf(const NodeT& node) const {
-    if constexpr (kCheapHash) return HashBits(hash_(node.key)).Home();
-    return node.prefix().home;
-  }
+  uint32_t HomeOf(const NodeT& node) const;
   // What stands for a key where a policy remembers it. Collisions only blur what it remembers.
   static uint64_t Fingerprint(HashBits hash) { return kCheapHash ? hash.all() : hash.Home(); }
-  uint64_t FingerprintOf(const NodeT& node) const {
-    if constexpr (kCheapHash) return HashBits(hash_(node.key)).all();
-    return HomeOf(node);
-  }
+  uint64_t FingerprintOf(const NodeT& node) const;
   // Takes a node out of everything but the table, and but for the policy where it is replaced.
   // Returns the cause announced: kExpired, if it was, whatever was given.
   RemovalCause Detach(StripeT& stripe, NodeIndex index, RemovalCause cause, Removals& removals)
@@ -411,10 +325,7 @@ class Core final : public NodeOwner {
   RemovalCause Remove(StripeT& stripe, NodeIndex index, RemovalCause cause, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   TimerWheel::Due RemoveExpired(StripeT& stripe, size_t budget, Removals& removals)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
-    const bool may_be_due = stripe.wheel.has_value() && !IsFar(stripe.wheel->next_event());
-    return may_be_due ? RemoveDue(stripe, budget, removals) : TimerWheel::Due();
-  }
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   TimerWheel::Due RemoveDue(StripeT& stripe, size_t budget, Removals& removals)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   // Whether `weight` more fits into the cache, without what was removed so far.
@@ -443,137 +354,11 @@ class Core final : public NodeOwner {
   void FreeNodes(StripeT& stripe, const NodeChain& chain);
   void FreeOrphan(NodeIndex index) override;
 
-  // --- core_load.h
-  struct LoadRequest;
-  struct Finding;
-  bool IsRefreshDue(const NodeTerms& terms, double early_refresh, ThreadRecord& thread) const;
-  std::optional<Finding> Inspect(NodeT& node, NodeIndex index, const LoadRequest& request,
-                                 bool& wants_load);
-  bool IsKept(const NodeHeader& node, NodeIndex index) const;
-  template <class Q>
-  Finding Consider(const Q& key, HashBits hash, const LoadRequest& request);
-  static void Join(Finding& finding, std::shared_ptr<Flight> flight);
-  static void LookAgain(NodeHeader& node, const NodeTerms& terms, const LoadSettings& settings);
-  absl::Duration AgeSince(int64_t written_at) const;
-  LoadResult<V> ResultOf(const Finding& finding, LoadSource source, ThreadRecord& thread);
-  absl::StatusOr<LoadResult<V>> OutcomeOf(const Finding& finding, ThreadRecord& thread);
-  absl::StatusOr<LoadResult<V>> GiveUp(const Finding& finding, const LoadRequest& request,
-                                       ThreadRecord& thread);
-  void LeaveFlight(Flight& flight, AfterTimeout after_timeout);
-  template <class Q>
-  std::optional<LoadResult<V>> HitFor(const Q& key, HashBits hash, LoadRequest& request,
-                                      ThreadRecord& thread);
-  template <class Q, class Loader>
-  absl::StatusOr<LoadResult<V>> LoadSlowly(const Q& key, HashBits hash, Loader&& loader,
-                                           const LoadOptions& options, bool wants_age, bool missed);
-  std::optional<absl::StatusOr<LoadResult<V>>> AnswerFor(const Finding& finding,
-                                                         const LoadRequest& request,
-                                                         ThreadRecord& thread);
-  template <class Loader>
-  void LeadHere(Flight& flight, Loader& loader, ThreadRecord& thread);
-  static absl::Status KnownNotFound() {
-    return absl::NotFoundError("the key wasn't found when it was last loaded");
-  }
-  static absl::Status Closing() { return absl::CancelledError("the cache is being destroyed"); }
-
-  // --- core_flight.h
-  struct LoadTimer;
-  // Whether a loader has answered, rather than failed.
-  static bool IsAnswer(const absl::Status& status, const LoadContext<V>& context) {
-    return status.ok() || absl::IsNotFound(status) ||
-           (context.not_modified() && absl::IsCancelled(status));
-  }
-  template <class Loader>
-  absl::StatusOr<Loaded<V>> RunLoader(Flight& flight, Loader& loader, LoadContext<V>& context,
-                                      LoadTimer& timer);
-  // Runs the loader of a flight that this thread has begun, and finishes it.
-  template <class Loader>
-  void RunFlight(Flight& flight, Loader& loader, ThreadRecord& thread);
-  // Ends a flight with what its loader has answered, unless it has been ended already.
-  void Finish(Flight& flight, absl::StatusOr<Loaded<V>>&& loaded, const LoadContext<V>& context,
-              int64_t load_nanos);
-  // The same with an error.
-  void Fail(Flight& flight, absl::Status status);
-  // The same, and tells its loader to stop.
-  void Abandon(Flight& flight, absl::Status status);
-  // Asks the circuit breaker; where it says no, the flight fails.
-  bool Admit(Flight& flight);
-  static absl::Status CircuitOpen() {
-    return absl::UnavailableError("too many loads have failed: the circuit breaker is open");
-  }
-  void Report(Flight& flight, bool begun, bool ok);
-  void RetryAfter(Flight& flight, int64_t nanos, bool failed);
-  absl::Status StoreLoaded(Flight& flight, Loaded<V>&& loaded, int64_t load_nanos,
-                           ThreadRecord& thread);
-  bool NeedsTerms(const Flight& flight, const PutOptions& put) const;
-  // Keeps a value that isn't to be stored for as long as someone waits for it. What it was to
-  // replace may be loaded again after `retry_after` ns.
-  absl::Status KeepUnstored(Flight& flight, V&& value, int64_t retry_after);
-  void StoreNotFound(Flight& flight, ThreadRecord& thread);
-  absl::Status KeepOld(Flight& flight, const std::optional<absl::Duration>& ttl, int64_t load_nanos,
-                       ThreadRecord& thread);
-  void Renew(StripeT& stripe, NodeIndex index, const EntryTerms& given, const Lifetime& lifetime)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  void Land(Flight& flight);
-
-  // --- core_task.h
-  class Reference;
-  class SlotHold;
-  template <class Loader>
-  class LoadTask;
-  class AsyncTarget;
-  template <class Loader>
-  void Launch(const std::shared_ptr<Flight>& flight, Loader&& loader);
-  template <class Task, class Refuse>
-  void Enqueue(Task task, Refuse&& refuse);
-  template <class Task>
-  static void Submit(Task task);
-  // A load that another's loader waits for must not wait for that one's slot.
-  LoadLimiter* LimiterFor(const ThreadRecord& thread) const {
-    return thread.loads_led == 0 ? loads_.limiter() : nullptr;
-  }
-  absl::Status WaitForSlot(const ThreadRecord& thread, SlotHold& slot);
-  static absl::Status CannotRunLater() {
-    return absl::FailedPreconditionError("a loader that can't be copied can't run later");
-  }
-  void SetAlarm(const std::shared_ptr<Flight>& flight);
-  void CloseLoads();
-
-  // --- core_async.h
-  struct AsyncCall;
-  struct PendingAnswer;
-  void Proceed(std::shared_ptr<AsyncCall> call, bool at_once);
-  void ProceedQuietly(const std::shared_ptr<AsyncCall>& call) noexcept;
-  void Await(const std::shared_ptr<AsyncCall>& call, std::shared_ptr<const Finding> finding);
-  void Answer(AsyncCall& call, absl::StatusOr<LoadResult<V>> result, bool at_once);
-  template <class Result>
-  void Deliver(AsyncCall& call, Result&& result);
-
-  // --- core_bulk.h
-  using Flights = std::vector<std::shared_ptr<Flight>>;
-  struct Asked;
-  class Batch;
-  template <class Loader>
-  class BulkTask;
-  template <class Q, class Loader>
-  void StartLoads(std::span<const Q> keys, std::vector<Asked>& asked, LoadRequest& request,
-                  Loader& loader, ThreadRecord& thread);
-  template <class Loader>
-  void LeadAll(std::vector<Asked>& asked, const LoadRequest& request, Loader& loader,
-               ThreadRecord& thread);
-  template <class Loader>
-  void LeadBatchHere(Flights flights, Loader& loader, ThreadRecord& thread);
-  template <class Loader>
-  void LaunchBatch(Flights flights, Loader& loader);
-  void AnswerAll(std::vector<Asked>& asked, const LoadRequest& request,
-                 std::vector<absl::StatusOr<V>>& results, ThreadRecord& thread);
-
   // --- core_invalidate.h
   bool MayBeStale(const NodeHeader& node, NodeIndex index) const;
   void ExpireNow(StripeT& stripe, NodeIndex index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
   void EndBy(StripeT& stripe, NodeIndex index, int64_t end)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
-  void EraseQuietly(const K& key);
   bool IsUnswept(const StripeT& stripe) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex) {
     return tags_.InUse() && stripe.swept < tags_.generation();
   }
@@ -639,8 +424,6 @@ class Core final : public NodeOwner {
   [[no_unique_address]] const Eq eq_{};
 
   StatsCounters counters_;
-  LoadControl loads_;
-  const bool abandons_loads_;
   Tags tags_;
   Slab slab_;
   const size_t stripe_mask_;

@@ -1,25 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Core's invalidations other than by erasing: by age, by tag, by prefix, after a while. See core.h.
+// Core's invalidations: of a key, at once, by age or after a while; by tag; by prefix. See core.h.
 
 #ifndef LARDER_INTERNAL_CORE_INVALIDATE_H_
 #define LARDER_INTERNAL_CORE_INVALIDATE_H_
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
-#include <string>
 #include <string_view>
-#include <utility>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "larder/internal/core.h"
-#include "larder/internal/core_task.h"
 #include "larder/internal/core_write.h"
 
 namespace larder::internal {
+
+template <class K, class V, class P, class H, class E>
+template <class Q, class Condition>
+bool Core<K, V, P, H, E>::EraseWhere(const Q& key, HashBits hash, Condition&& may_erase,
+                                     bool* was_live) {
+  StripeT& stripe = StripeOf(hash);
+  Removals removals(*this, stripe, EnterCall());
+  bool erased = false;
+  {
+    MutexLock lock(&stripe.mutex);
+    const Table::Position at = Locate(stripe, key, hash);
+    const NodeIndex index = Table::NodeAt(at);
+    erased = may_erase(index);
+    if (erased) {
+      stripe.flights.Outdate(hash.all(), key, eq_);
+      if (index != kNoNode) {
+        stripe.table.Erase(hash.Home(), at);
+        const RemovalCause cause = Detach(stripe, index, RemovalCause::kErased, removals);
+        if (was_live != nullptr) *was_live = cause == RemovalCause::kErased;
+        removals.CountWeight(0);
+      }
+      removals.Park(stripe);
+    }
+  }
+  FullFence();
+  Rethrow(removals.Finish());
+  return erased;
+}
+
+template <class K, class V, class P, class H, class E>
+template <class Q>
+bool Core<K, V, P, H, E>::Erase(const Q& key) {
+  bool was_live = false;
+  EraseWhere(
+      key, HashBits(hash_(key)), [](NodeIndex) { return true; }, &was_live);
+  return was_live;
+}
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
@@ -75,44 +105,7 @@ void Core<K, V, P, H, E>::InvalidatePrefix(std::string_view prefix) {
   EraseIf([prefix](const K& key, const V&) { return std::string_view(key).starts_with(prefix); });
 }
 
-// What is there is given an end then. What is put or loaded until then, an alarm erases.
-template <class K, class V, class P, class H, class E>
-template <class Q>
-absl::Status Core<K, V, P, H, E>::InvalidateAfter(const Q& key, absl::Duration delay) {
-  if (delay < absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("delay must not be negative, is ", absl::FormatDuration(delay)));
-  }
-  if (delay == absl::InfiniteDuration()) return absl::OkStatus();
-  if (delay == absl::ZeroDuration()) {
-    Erase(key);
-    return absl::OkStatus();
-  }
-  const int64_t end = SaturatingAdd(Now(), ToNanos(delay));
-  if (const std::shared_ptr<Alarms> alarms = loads_.alarms()) {
-    alarms->Set(end, [this, erased = K(key)] { EraseQuietly(erased); });
-  }
-  const HashBits hash(hash_(key));
-  StripeT& stripe = StripeOf(hash);
-  {
-    MutexLock lock(&stripe.mutex);
-    const NodeIndex index = Table::NodeAt(Locate(stripe, key, hash));
-    if (index != kNoNode && IsLive(*NodeAt(index), index)) EndBy(stripe, index, end);
-  }
-  FullFence();
-  return absl::OkStatus();
-}
-
-// On the alarms' thread, which has no caller to tell of what a listener throws.
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::EraseQuietly(const K& key) {
-  try {
-    Erase(key);
-  } catch (...) {
-    // It is erased.
-  }
-}
-
+// An entry that is there now is to have expired by `end`.
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::EndBy(StripeT& stripe, NodeIndex index, int64_t end) {
   NodeT& node = *NodeAt(index);

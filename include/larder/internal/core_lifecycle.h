@@ -17,7 +17,6 @@
 #include "larder/internal/core.h"
 #include "larder/internal/core_clear.h"
 #include "larder/internal/core_removal.h"
-#include "larder/internal/core_task.h"
 #include "larder/internal/core_walk.h"
 
 namespace larder::internal {
@@ -34,8 +33,6 @@ Core<K, V, P, H, E>::Core(const CacheOptions& options, const Sizing& sizing, Wei
       sizing_(sizing),
       weigher_(std::move(weigher)),
       on_removal_(std::move(on_removal)),
-      loads_(options),
-      abandons_loads_(options.loads_at_close == LoadsAtClose::kAbandon),
       tags_(options.prefixes),
       slab_(sizeof(NodeT), sizing.chunk_log2, sizing.most_nodes, kPrefix, sizing.full_nodes),
       stripe_mask_(stripe_count() - 1),
@@ -54,49 +51,16 @@ Core<K, V, P, H, E>::~Core() {
 }
 
 template <class K, class V, class P, class H, class E>
-auto Core<K, V, P, H, E>::Create(const CacheOptions& options, Weigher weigher,
-                                 RemovalListener on_removal) -> absl::StatusOr<Pointer> {
-  const Sizing sizing = Sizing::For(options, weigher != nullptr, sizeof(NodeT));
-  const auto exhausted = [&sizing](std::string_view what) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("can't make a cache of ", sizing.stripe_count(),
-                     " stripes: ", absl::string_view(what.data(), what.size())));
-  };
-  try {
-    Pointer core(new Core(options, sizing, std::move(weigher), std::move(on_removal)));
-    if (!core->slab_.ok()) return exhausted("no address space");
-    for (StripeT& stripe : core->stripes()) {
-      MutexLock lock(&stripe.mutex);
-      if (!stripe.table.StartAnew(sizing.FirstTable())) {
-        return exhausted("no memory");
-      }
-    }
-    if (options.maintenance_interval != absl::InfiniteDuration()) {
-      core->StartMaintenance(options.maintenance_interval);
-    }
-    return core;
-  } catch (const std::bad_alloc&) {
-    return exhausted("no memory");
-  } catch (const std::system_error& error) {
-    return exhausted(error.what());
+bool Core<K, V, P, H, E>::SetUp() {
+  for (StripeT& stripe : stripes()) {
+    MutexLock lock(&stripe.mutex);
+    if (!stripe.table.StartAnew(sizing_.FirstTable())) return false;
   }
-}
-
-template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::StartMaintenance(absl::Duration interval) {
-  maintenance_ = std::make_unique<MaintenanceThread>(interval, [this] {
-    try {
-      RunMaintenance(SIZE_MAX);
-    } catch (...) {
-      // A listener threw, and this thread has no caller to tell.
-    }
-  });
+  return true;
 }
 
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Close() {
-  maintenance_.reset();
-  CloseLoads();
   // There are no readers any more, so nothing has to wait.
   for (StripeT& stripe : stripes()) {
     NodeChain all;

@@ -294,13 +294,6 @@ CacheStats Core<K, V, P, H, E>::Stats() const {
   counters_.Sum(stats);
   stats.size = size();
   stats.weight = weight();
-  stats.circuit = loads_.breaker().state(Now());
-  stats.circuit_opens = loads_.breaker().opens();
-  if (const LoadLimiter* limiter = loads_.limiter()) {
-    const LoadLimiter::Stats limits = limiter->stats();
-    stats.queued_loads = limits.queued;
-    stats.refused_loads = limits.refused;
-  }
   stats.max_overshoot = max_overshoot_.load(std::memory_order_relaxed);
   return stats;
 }

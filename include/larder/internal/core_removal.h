@@ -135,6 +135,18 @@ class Core<K, V, P, H, E>::Removals {
 };
 
 template <class K, class V, class P, class H, class E>
+uint32_t Core<K, V, P, H, E>::HomeOf(const NodeT& node) const {
+  if constexpr (kCheapHash) return HashBits(hash_(node.key)).Home();
+  return node.prefix().home;
+}
+
+template <class K, class V, class P, class H, class E>
+uint64_t Core<K, V, P, H, E>::FingerprintOf(const NodeT& node) const {
+  if constexpr (kCheapHash) return HashBits(hash_(node.key)).all();
+  return HomeOf(node);
+}
+
+template <class K, class V, class P, class H, class E>
 uint64_t Core<K, V, P, H, E>::WeightOf(const NodeHeader& node, NodeIndex index) const {
   const bool has_extra = (node.state.load(std::memory_order_relaxed) & NodeHeader::kExtra) != 0;
   return has_extra ? slab_.Extra(index)->weight : 1;
@@ -175,6 +187,13 @@ RemovalCause Core<K, V, P, H, E>::Remove(StripeT& stripe, NodeIndex index, Remov
     cause = RemovalCause::kCleared;
   }
   return Detach(stripe, index, cause, removals);
+}
+
+template <class K, class V, class P, class H, class E>
+TimerWheel::Due Core<K, V, P, H, E>::RemoveExpired(StripeT& stripe, size_t budget,
+                                                   Removals& removals) {
+  const bool may_be_due = stripe.wheel.has_value() && !IsFar(stripe.wheel->next_event());
+  return may_be_due ? RemoveDue(stripe, budget, removals) : TimerWheel::Due();
 }
 
 template <class K, class V, class P, class H, class E>

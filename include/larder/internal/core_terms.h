@@ -22,35 +22,6 @@
 namespace larder::internal {
 
 template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::EntryTerms {
-  EntryTerms(Tags& registry, const TagSet* set) : tags(registry), tag_set(set) {}
-  EntryTerms(const EntryTerms&) = delete;
-  EntryTerms& operator=(const EntryTerms&) = delete;
-  ~EntryTerms() { tags.Release(tag_set); }
-
-  Tags& tags;
-  const TagSet* tag_set;  // until a node takes it
-  int64_t expires_at = kNever;
-  int64_t kept_for = 0;
-  int64_t refresh_at = kNever;
-  int64_t written_at = 0;
-  uint64_t validated = 0;
-  uint32_t load_micros = 0;
-  bool negative = false;
-};
-
-// What an entry's terms are made from.
-template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::TermsRequest {
-  RefreshAfter refresh_after = RefreshAfter::Never();
-  int64_t stale_window = 0;  // ns
-  double early_refresh = 0;  // XFetch's beta
-  int64_t load_nanos = 0;    // how long the load took
-  uint64_t stamp = 0;        // the generation of tags that the value is from
-  bool negative = false;
-};
-
-template <class K, class V, class P, class H, class E>
 const TagSet* Core<K, V, P, H, E>::AcquireTags(const K& key, std::span<const std::string> tags) {
   const TagSet* prefixes = nullptr;
   if constexpr (StringLike<K>) prefixes = tags_.PrefixesOf(std::string_view(key));

@@ -98,7 +98,8 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
       // With its value, where that may be overwritten before the lock is held.
       struct Match {
         NodeIndex index;
-        [[no_unique_address]] std::conditional_t<Access::kOverwritable, V, Nothing> value;
+        [[no_unique_address]] std::conditional_t<Access::kOverwritable, V, typename Traits::Nothing>
+            value;
       };
       std::vector<Match> matches;
       ForEachNode(stripe, [&](NodeIndex index, NodeT& node) {
@@ -156,7 +157,6 @@ struct Core<K, V, P, H, E>::Maintenance {
 template <class K, class V, class P, class H, class E>
 size_t Core<K, V, P, H, E>::RunMaintenance(size_t budget) {
   Maintenance work{.thread = EnterCall(), .budget = budget};
-  work.Count(loads_.RunAlarms(budget));
   // From where the last call stopped, so that small budgets reach every stripe in turn.
   const size_t start = maintenance_cursor_.load(std::memory_order_relaxed);
   size_t visited = 0;

@@ -199,6 +199,19 @@ void Core<K, V, P, H, E>::Admit(StripeT& stripe, NodeIndex old_node, NodeIndex i
 }
 
 template <class K, class V, class P, class H, class E>
+Handle<K, V> Core<K, V, P, H, E>::MakeUnstored(HashBits hash, K key, V&& value) {
+  StripeT& stripe = StripeOf(hash);
+  const NewEntry entry{.hash = hash, .weight = 1, .lifetime = {}};
+  MutexLock lock(&stripe.mutex);
+  const NodeIndex index = NewNode(stripe, std::move(key), std::move(value), entry);
+  if (index == kNoNode) return {};
+  NodeT* node = NodeAt(index);
+  node->state.store(1 | NodeHeader::kOrphaned, std::memory_order_relaxed);
+  this->AddReference();
+  return Handle<K, V>(this, node, index);
+}
+
+template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::Publish(StripeT& stripe, Table::Position replaced, NodeIndex index,
                                   const NewEntry& entry) {
   if (entry.lifetime.deadline != kNever && slab_.LeavesAt(index) != kNever) {
@@ -264,7 +277,7 @@ auto Core<K, V, P, H, E>::StoreLocked(StripeT& stripe, K&& key, Value&& value,
   if (entry.needs_live_old && old_node != kNoNode && !hold.Take(*this, old_node)) {
     return StoreResult::kDeclined;
   }
-  std::shared_ptr<Flight> flight;
+  std::shared_ptr<FlightT> flight;
   if (entry.outdates_flight && !stripe.flights.empty()) {
     flight = stripe.flights.Find(entry.hash.all(), key, eq_);
   }
@@ -413,45 +426,6 @@ absl::Status Core<K, V, P, H, E>::Compute(K&& key, F&& f, const PutOptions& opti
     if (stored == StoreResult::kOutOfMemory) return OutOfMemory();
     if (stored == StoreResult::kStored) return absl::OkStatus();
   }
-}
-
-// --- Erasing.
-
-template <class K, class V, class P, class H, class E>
-template <class Q, class Condition>
-bool Core<K, V, P, H, E>::EraseWhere(const Q& key, HashBits hash, Condition&& may_erase,
-                                     bool* was_live) {
-  StripeT& stripe = StripeOf(hash);
-  Removals removals(*this, stripe, EnterCall());
-  bool erased = false;
-  {
-    MutexLock lock(&stripe.mutex);
-    const Table::Position at = Locate(stripe, key, hash);
-    const NodeIndex index = Table::NodeAt(at);
-    erased = may_erase(index);
-    if (erased) {
-      stripe.flights.Outdate(hash.all(), key, eq_);
-      if (index != kNoNode) {
-        stripe.table.Erase(hash.Home(), at);
-        const RemovalCause cause = Detach(stripe, index, RemovalCause::kErased, removals);
-        if (was_live != nullptr) *was_live = cause == RemovalCause::kErased;
-        removals.CountWeight(0);
-      }
-      removals.Park(stripe);
-    }
-  }
-  FullFence();
-  Rethrow(removals.Finish());
-  return erased;
-}
-
-template <class K, class V, class P, class H, class E>
-template <class Q>
-bool Core<K, V, P, H, E>::Erase(const Q& key) {
-  bool was_live = false;
-  EraseWhere(
-      key, HashBits(hash_(key)), [](NodeIndex) { return true; }, &was_live);
-  return was_live;
 }
 
 }  // namespace larder::internal

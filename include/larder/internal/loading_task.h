@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Core's loads away from their callers: on the executor, or wherever an asynchronous loader
-// finishes them. See core.h and core_flight.h.
+// LoadingCore's loads away from their callers: on the executor, or wherever an asynchronous loader
+// finishes them. See loading_core.h and loading_flight.h.
 
-#ifndef LARDER_INTERNAL_CORE_TASK_H_
-#define LARDER_INTERNAL_CORE_TASK_H_
+#ifndef LARDER_INTERNAL_LOADING_TASK_H_
+#define LARDER_INTERNAL_LOADING_TASK_H_
 
 #include <memory>
 #include <new>
@@ -16,32 +16,32 @@
 #include "absl/status/statusor.h"
 #include "larder/async_load.h"
 #include "larder/executor.h"
-#include "larder/internal/core.h"
-#include "larder/internal/core_flight.h"
 #include "larder/internal/load_control.h"
+#include "larder/internal/loading_core.h"
+#include "larder/internal/loading_flight.h"
 
 namespace larder::internal {
 
 // Keeps the core from being freed; not the cache from being closed.
 template <class K, class V, class P, class H, class E>
-class Core<K, V, P, H, E>::Reference {
+class LoadingCore<K, V, P, H, E>::Reference {
  public:
-  explicit Reference(Core& core) : core_(&core) { core.AddReference(); }
+  explicit Reference(LoadingCore& core) : core_(&core) { core.AddReference(); }
   Reference(Reference&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
   Reference& operator=(Reference&&) = delete;
   ~Reference() {
     if (core_ != nullptr) core_->DropReference();
   }
-  Core& operator*() const { return *core_; }
-  Core* operator->() const { return core_; }
+  LoadingCore& operator*() const { return *core_; }
+  LoadingCore* operator->() const { return core_; }
 
  private:
-  Core* core_;
+  LoadingCore* core_;
 };
 
 // Gives a slot of the limiter back at its end.
 template <class K, class V, class P, class H, class E>
-class Core<K, V, P, H, E>::SlotHold {
+class LoadingCore<K, V, P, H, E>::SlotHold {
  public:
   SlotHold() = default;
   explicit SlotHold(LoadLimiter* limiter) : limiter_(limiter) {}
@@ -61,10 +61,10 @@ class Core<K, V, P, H, E>::SlotHold {
 // A load on its way to the executor. It runs once; dropped before that, it fails.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-class Core<K, V, P, H, E>::LoadTask {
+class LoadingCore<K, V, P, H, E>::LoadTask {
  public:
   template <class GivenLoader>
-  LoadTask(Core& core, std::shared_ptr<Flight> flight, GivenLoader&& loader)
+  LoadTask(LoadingCore& core, std::shared_ptr<Flight> flight, GivenLoader&& loader)
       : core_(core), flight_(std::move(flight)), loader_(std::forward<GivenLoader>(loader)) {}
   LoadTask(LoadTask&&) = default;
   LoadTask& operator=(LoadTask&&) = delete;
@@ -73,7 +73,7 @@ class Core<K, V, P, H, E>::LoadTask {
     core_->Fail(*flight_, absl::ResourceExhaustedError("the executor refused a load"));
   }
 
-  Core& core() const { return *core_; }
+  LoadingCore& core() const { return *core_; }
   void TakeSlot() { slot_ = SlotHold(core_->loads_.limiter()); }
 
   void Run() && {
@@ -108,9 +108,9 @@ class Core<K, V, P, H, E>::LoadTask {
 
 // The cache's side of an asynchronous load that has begun.
 template <class K, class V, class P, class H, class E>
-class Core<K, V, P, H, E>::AsyncTarget final : public AsyncLoadTarget<V> {
+class LoadingCore<K, V, P, H, E>::AsyncTarget final : public AsyncLoadTarget<V> {
  public:
-  AsyncTarget(Core& core, std::shared_ptr<Flight> flight, SlotHold slot)
+  AsyncTarget(LoadingCore& core, std::shared_ptr<Flight> flight, SlotHold slot)
       : core_(core),
         slot_(std::move(slot)),
         running_(core.loads_),
@@ -148,7 +148,7 @@ class Core<K, V, P, H, E>::AsyncTarget final : public AsyncLoadTarget<V> {
 // Lets a flight run away from the calling thread. Whatever happens, it lands.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-void Core<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, Loader&& loader) {
+void LoadingCore<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, Loader&& loader) {
   using Task = LoadTask<std::decay_t<Loader>>;
   if constexpr (!std::is_constructible_v<std::decay_t<Loader>, Loader&&>) {
     Fail(*flight, CannotRunLater());
@@ -170,7 +170,7 @@ void Core<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, Loader&&
 // Lets a task run once it may. `refuse` is called with the error where too many wait already.
 template <class K, class V, class P, class H, class E>
 template <class Task, class Refuse>
-void Core<K, V, P, H, E>::Enqueue(Task task, Refuse&& refuse) {
+void LoadingCore<K, V, P, H, E>::Enqueue(Task task, Refuse&& refuse) {
   LoadLimiter* const limiter = LimiterFor(ThreadRecord::Current());
   if (limiter == nullptr) return Submit(std::move(task));
   LoadLimiter::Callback granted = [task = std::move(task)]() mutable {
@@ -185,7 +185,7 @@ void Core<K, V, P, H, E>::Enqueue(Task task, Refuse&& refuse) {
 
 // Waits for a slot for a load that this thread is to run.
 template <class K, class V, class P, class H, class E>
-absl::Status Core<K, V, P, H, E>::WaitForSlot(const ThreadRecord& thread, SlotHold& slot) {
+absl::Status LoadingCore<K, V, P, H, E>::WaitForSlot(const ThreadRecord& thread, SlotHold& slot) {
   LoadLimiter* const limiter = LimiterFor(thread);
   if (limiter == nullptr) return absl::OkStatus();
   try {
@@ -199,14 +199,14 @@ absl::Status Core<K, V, P, H, E>::WaitForSlot(const ThreadRecord& thread, SlotHo
 
 template <class K, class V, class P, class H, class E>
 template <class Task>
-void Core<K, V, P, H, E>::Submit(Task task) {
+void LoadingCore<K, V, P, H, E>::Submit(Task task) {
   Executor& executor = task.core().loads_.executor();
   // Refused, it fails by being dropped.
   executor.Execute([task = std::move(task)]() mutable { std::move(task).Run(); });
 }
 
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::SetAlarm(const std::shared_ptr<Flight>& flight) {
+void LoadingCore<K, V, P, H, E>::SetAlarm(const std::shared_ptr<Flight>& flight) {
   if (flight->settings.background_timeout == kNever) return;
   // Alarms end before the core does.
   flight->alarm.Set(loads_, SaturatingAdd(Now(), flight->settings.background_timeout),
@@ -220,7 +220,7 @@ void Core<K, V, P, H, E>::SetAlarm(const std::shared_ptr<Flight>& flight) {
 
 // Ends what others than callers' threads do for this cache. See LoadsAtClose.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::CloseLoads() {
+void LoadingCore<K, V, P, H, E>::CloseLoads() {
   loads_.BeginClosing();
   for (StripeT& stripe : stripes()) {
     std::vector<std::shared_ptr<Flight>> flights;
@@ -241,4 +241,4 @@ void Core<K, V, P, H, E>::CloseLoads() {
 
 }  // namespace larder::internal
 
-#endif  // LARDER_INTERNAL_CORE_TASK_H_
+#endif  // LARDER_INTERNAL_LOADING_TASK_H_

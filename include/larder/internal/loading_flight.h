@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Core's flights: how one load runs, what is stored of it, and who is told. See core.h, flight.h.
+// LoadingCore's flights: how one load runs, what is stored of it, and who is told. See
+// loading_core.h, flight.h.
 
-#ifndef LARDER_INTERNAL_CORE_FLIGHT_H_
-#define LARDER_INTERNAL_CORE_FLIGHT_H_
+#ifndef LARDER_INTERNAL_LOADING_FLIGHT_H_
+#define LARDER_INTERNAL_LOADING_FLIGHT_H_
 
 #include <algorithm>
 #include <atomic>
@@ -20,69 +21,18 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "larder/internal/core.h"
 #include "larder/internal/core_terms.h"
 #include "larder/internal/core_write.h"
+#include "larder/internal/loading_core.h"
 
 namespace larder::internal {
-
-template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::Flight : FlightBase {
-  Flight(K flight_key, HashBits key_hash, const LoadRequest& request, uint64_t tags_generation)
-      : key(std::move(flight_key)),
-        hash(key_hash),
-        options(request.options),
-        settings(request.settings),
-        keeps_age(request.wants_age),
-        stamp(tags_generation) {}
-
-  // `threw` with what it was, if there is memory for that.
-  absl::Status Threw(const char* what) const noexcept {
-    try {
-      return absl::InternalError(absl::StrCat(threw.message(), ": ", what));
-    } catch (const std::bad_alloc&) {
-      return threw;
-    }
-  }
-
-  const K key;
-  const HashBits hash;
-  const LoadOptions options;  // of the call that asked for it
-  const LoadSettings settings;
-  const bool keeps_age;
-  const uint64_t stamp;  // the tags' generation when it was asked for
-  const absl::Status threw = absl::InternalError("the load threw an exception");
-
-  // Set before anybody else sees the flight, then constant.
-  Handle<K, V> old;         // what it is to replace, if that was kept
-  bool refreshes = false;   // there was such a value
-  bool background = false;  // nobody waited for it when it was asked for
-  FlightAlarm alarm;
-  std::stop_source stop;
-
-  // The circuit breaker's, until it is given back: by Report(), or, where the flight was ended
-  // while it was being admitted, by Admit(). The number of a period, or kNotAdmitted.
-  static constexpr uint64_t kNotAdmitted = UINT64_MAX;
-  std::atomic<uint64_t> admission{kNotAdmitted};
-
-  // The outcome; written before Land(), constant afterwards. From the start, what those who wait
-  // get if nothing else comes.
-  absl::Status status = threw;
-  Handle<K, V> value;  // where status is OK
-
-  // --- Under the stripe's lock.
-  bool outdated = false;  // the key was written or removed since the load was asked for
-  bool in_table = false;
-  int waiters = 0;  // callers that wait for it and haven't given up
-  std::shared_ptr<Flight> next;
-};
 
 // What a load does, of the loaders that run on the thread that calls them.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-absl::StatusOr<Loaded<V>> Core<K, V, P, H, E>::RunLoader(Flight& flight, Loader& loader,
-                                                         LoadContext<V>& context,
-                                                         LoadTimer& timer) {
+absl::StatusOr<Loaded<V>> LoadingCore<K, V, P, H, E>::RunLoader(Flight& flight, Loader& loader,
+                                                                LoadContext<V>& context,
+                                                                LoadTimer& timer) {
   const auto call = [&]() -> decltype(auto) {
     if constexpr (ContextLoader<Loader, K, V>) {
       return loader(flight.key, context);
@@ -106,8 +56,8 @@ absl::StatusOr<Loaded<V>> Core<K, V, P, H, E>::RunLoader(Flight& flight, Loader&
 
 // Counts a load however it ends.
 template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::LoadTimer {
-  explicit LoadTimer(Core& cache) : core(cache), start(cache.Now()) {}
+struct LoadingCore<K, V, P, H, E>::LoadTimer {
+  explicit LoadTimer(LoadingCore& cache) : core(cache), start(cache.Now()) {}
   LoadTimer(const LoadTimer&) = delete;
   LoadTimer& operator=(const LoadTimer&) = delete;
   ~LoadTimer() {
@@ -118,7 +68,7 @@ struct Core<K, V, P, H, E>::LoadTimer {
   }
   int64_t Elapsed() const { return std::max<int64_t>(0, core.Now() - start); }
 
-  Core& core;
+  LoadingCore& core;
   const int64_t start;
   bool ok = false;
 };
@@ -128,7 +78,7 @@ struct Core<K, V, P, H, E>::LoadTimer {
 // listener that threw, the value is there, and those who wait get it.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-void Core<K, V, P, H, E>::RunFlight(Flight& flight, Loader& loader, ThreadRecord& thread) {
+void LoadingCore<K, V, P, H, E>::RunFlight(Flight& flight, Loader& loader, ThreadRecord& thread) {
   // Also while the value is stored: a weigher or a removal listener may ask for the key, too.
   const LeaderScope scope(thread);
   LoadContext<V> context(flight.old ? &*flight.old : nullptr, flight.stop.get_token());
@@ -149,13 +99,13 @@ void Core<K, V, P, H, E>::RunFlight(Flight& flight, Loader& loader, ThreadRecord
 }
 
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Finish(Flight& flight, absl::StatusOr<Loaded<V>>&& loaded,
-                                 const LoadContext<V>& context, int64_t load_nanos) {
+void LoadingCore<K, V, P, H, E>::Finish(Flight& flight, absl::StatusOr<Loaded<V>>&& loaded,
+                                        const LoadContext<V>& context, int64_t load_nanos) {
   if (!loaded.ok() && !IsAnswer(loaded.status(), context)) return Fail(flight, loaded.status());
   const LoadControl::Presence presence(loads_);
   if (!presence || !flight.TryFinish()) return;
   struct Landing {
-    Core& core;
+    LoadingCore& core;
     Flight& flight;
     ~Landing() {
       if (flight.value) flight.status = absl::OkStatus();
@@ -187,7 +137,7 @@ void Core<K, V, P, H, E>::Finish(Flight& flight, absl::StatusOr<Loaded<V>>&& loa
 }
 
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Fail(Flight& flight, absl::Status status) {
+void LoadingCore<K, V, P, H, E>::Fail(Flight& flight, absl::Status status) {
   const LoadControl::Presence presence(loads_);
   const bool begun = flight.begun();
   if (!presence || !flight.TryFinish()) return;
@@ -199,7 +149,7 @@ void Core<K, V, P, H, E>::Fail(Flight& flight, absl::Status status) {
 }
 
 template <class K, class V, class P, class H, class E>
-bool Core<K, V, P, H, E>::Admit(Flight& flight) {
+bool LoadingCore<K, V, P, H, E>::Admit(Flight& flight) {
   const std::optional<CircuitBreaker::Admission> admission = loads_.breaker().Admit(Now());
   if (!admission.has_value()) {
     Fail(flight, CircuitOpen());
@@ -216,7 +166,7 @@ bool Core<K, V, P, H, E>::Admit(Flight& flight) {
 }
 
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Report(Flight& flight, bool begun, bool ok) {
+void LoadingCore<K, V, P, H, E>::Report(Flight& flight, bool begun, bool ok) {
   const uint64_t period = flight.admission.exchange(Flight::kNotAdmitted);
   if (period != Flight::kNotAdmitted) {
     if (begun) {
@@ -230,8 +180,8 @@ void Core<K, V, P, H, E>::Report(Flight& flight, bool begun, bool ok) {
 
 // The entry that should have been replaced is served on, and not loaded again before `nanos`.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::RetryAfter(Flight& flight, int64_t nanos, bool failed) {
-  const NodeIndex index = flight.old.index_;
+void LoadingCore<K, V, P, H, E>::RetryAfter(Flight& flight, int64_t nanos, bool failed) {
+  const NodeIndex index = IndexOf(flight.old);
   // kNever would say that a load runs.
   const int64_t retry_at = std::min(SaturatingAdd(Now(), nanos), kNever - 1);
   StripeT& stripe = StripeOf(flight.hash);
@@ -248,8 +198,8 @@ void Core<K, V, P, H, E>::RetryAfter(Flight& flight, int64_t nanos, bool failed)
 // --- What is stored.
 
 template <class K, class V, class P, class H, class E>
-absl::Status Core<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&& loaded,
-                                              int64_t load_nanos, ThreadRecord& thread) {
+absl::Status LoadingCore<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&& loaded,
+                                                     int64_t load_nanos, ThreadRecord& thread) {
   const LoadOptions& options = flight.options;
   PutOptions put{.ttl = loaded.ttl.has_value() ? loaded.ttl : options.ttl,
                  .idle_ttl = loaded.idle_ttl.has_value() ? loaded.idle_ttl : options.idle_ttl,
@@ -293,35 +243,27 @@ absl::Status Core<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&& loaded
 }
 
 template <class K, class V, class P, class H, class E>
-bool Core<K, V, P, H, E>::NeedsTerms(const Flight& flight, const PutOptions& put) const {
+bool LoadingCore<K, V, P, H, E>::NeedsTerms(const Flight& flight, const PutOptions& put) const {
   return always_terms_ || flight.settings.needs_terms() || flight.keeps_age ||
          !put.refresh_after->never() || !put.tags.empty();
 }
 
 template <class K, class V, class P, class H, class E>
-absl::Status Core<K, V, P, H, E>::KeepUnstored(Flight& flight, V&& value, int64_t retry_after) {
+absl::Status LoadingCore<K, V, P, H, E>::KeepUnstored(Flight& flight, V&& value,
+                                                      int64_t retry_after) {
   // What was to be replaced needs another load.
   if (flight.old) RetryAfter(flight, retry_after, /*failed=*/false);
-  StripeT& stripe = StripeOf(flight.hash);
-  const NewEntry entry{.hash = flight.hash, .weight = 1, .lifetime = {}};
-  K key(flight.key);
-  MutexLock lock(&stripe.mutex);
-  const NodeIndex index = NewNode(stripe, std::move(key), std::move(value), entry);
-  if (index == kNoNode) return OutOfMemory();
-  NodeT* node = NodeAt(index);
-  node->state.store(1 | NodeHeader::kOrphaned, std::memory_order_relaxed);
-  this->AddReference();
-  flight.value = Handle<K, V>(this, node, index);
-  return absl::OkStatus();
+  flight.value = this->MakeUnstored(flight.hash, flight.key, std::move(value));
+  return flight.value ? absl::OkStatus() : OutOfMemory();
 }
 
 // An answer, too: what there was isn't any more.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thread) {
+void LoadingCore<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thread) {
   const int64_t ttl = flight.settings.negative_ttl;
   if (ttl == 0) {
     if (!flight.old) return;
-    const NodeIndex old = flight.old.index_;
+    const NodeIndex old = IndexOf(flight.old);
     EraseWhere(flight.key, flight.hash,
                [&flight, old](NodeIndex now) { return now == old && !flight.outdated; });
     return;
@@ -339,8 +281,9 @@ void Core<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thread) {
 }
 
 template <class K, class V, class P, class H, class E>
-absl::Status Core<K, V, P, H, E>::KeepOld(Flight& flight, const std::optional<absl::Duration>& ttl,
-                                          int64_t load_nanos, ThreadRecord& thread) {
+absl::Status LoadingCore<K, V, P, H, E>::KeepOld(Flight& flight,
+                                                 const std::optional<absl::Duration>& ttl,
+                                                 int64_t load_nanos, ThreadRecord& thread) {
   const LoadOptions& options = flight.options;
   const PutOptions put{.ttl = ttl.has_value() ? ttl : options.ttl, .idle_ttl = options.idle_ttl};
   if (absl::Status status = put.Validate(); !status.ok()) return status;
@@ -354,7 +297,7 @@ absl::Status Core<K, V, P, H, E>::KeepOld(Flight& flight, const std::optional<ab
             terms, entry);
   {
     StripeT& stripe = StripeOf(flight.hash);
-    const NodeIndex index = flight.old.index_;
+    const NodeIndex index = IndexOf(flight.old);
     MutexLock lock(&stripe.mutex);
     NodeT& node = *NodeAt(index);
     const bool there = !flight.outdated && InCache(stripe, index) && !Invalidated(node, index);
@@ -371,8 +314,8 @@ absl::Status Core<K, V, P, H, E>::KeepOld(Flight& flight, const std::optional<ab
 
 // Gives an entry the times of a new one.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Renew(StripeT& stripe, NodeIndex index, const EntryTerms& given,
-                                const Lifetime& lifetime) {
+void LoadingCore<K, V, P, H, E>::Renew(StripeT& stripe, NodeIndex index, const EntryTerms& given,
+                                       const Lifetime& lifetime) {
   NodeT& node = *NodeAt(index);
   NodeTerms& terms = *slab_.Terms(index);
   if (node.HasTimer()) stripe.wheel->Cancel(index);
@@ -394,7 +337,7 @@ void Core<K, V, P, H, E>::Renew(StripeT& stripe, NodeIndex index, const EntryTer
 // --- The end of a flight.
 
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Land(Flight& flight) {
+void LoadingCore<K, V, P, H, E>::Land(Flight& flight) {
   StripeT& stripe = StripeOf(flight.hash);
   {
     // An entry that was stored is found before the flight is looked for: no caller sees neither.
@@ -405,11 +348,11 @@ void Core<K, V, P, H, E>::Land(Flight& flight) {
 }
 
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Abandon(Flight& flight, absl::Status status) {
+void LoadingCore<K, V, P, H, E>::Abandon(Flight& flight, absl::Status status) {
   flight.stop.request_stop();
   Fail(flight, std::move(status));
 }
 
 }  // namespace larder::internal
 
-#endif  // LARDER_INTERNAL_CORE_FLIGHT_H_
+#endif  // LARDER_INTERNAL_LOADING_FLIGHT_H_

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Core's loads as their callers see them: what is returned at once, what is waited for, and how
-// long. One load per key, however many ask. See core.h and core_flight.h.
+// LoadingCore's loads as their callers see them: what is returned at once, what is waited for, and
+// how long. One load per key, however many ask. See loading_core.h and loading_flight.h.
 
-#ifndef LARDER_INTERNAL_CORE_LOAD_H_
-#define LARDER_INTERNAL_CORE_LOAD_H_
+#ifndef LARDER_INTERNAL_LOADING_CALL_H_
+#define LARDER_INTERNAL_LOADING_CALL_H_
 
 #include <algorithm>
 #include <memory>
@@ -14,18 +14,18 @@
 #include "absl/base/attributes.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "larder/internal/core.h"
-#include "larder/internal/core_flight.h"
-#include "larder/internal/core_task.h"
 #include "larder/internal/early_refresh.h"
+#include "larder/internal/loading_core.h"
+#include "larder/internal/loading_flight.h"
+#include "larder/internal/loading_task.h"
 #include "larder/load_result.h"
 
 namespace larder::internal {
 
 // What a caller asks for.
 template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::LoadRequest {
-  LoadRequest(const Core& core, const LoadOptions& load_options, bool age)
+struct LoadingCore<K, V, P, H, E>::LoadRequest {
+  LoadRequest(const LoadingCore& core, const LoadOptions& load_options, bool age)
       : options(load_options),
         settings(core.load_settings_.With(load_options)),
         wants_age(age),
@@ -49,7 +49,7 @@ struct Core<K, V, P, H, E>::LoadRequest {
 
 // What there is of a key for a caller, and what it has to do.
 template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::Finding {
+struct LoadingCore<K, V, P, H, E>::Finding {
   enum class Verdict {
     kLive,      // return `value`; where there is a flight, it is the caller's to launch
     kStale,     // the same
@@ -70,8 +70,8 @@ struct Core<K, V, P, H, E>::Finding {
 
 // Whether a hit on a live entry is to start a load: since it is time, or by lot. Lock-free.
 template <class K, class V, class P, class H, class E>
-bool Core<K, V, P, H, E>::IsRefreshDue(const NodeTerms& terms, double early_refresh,
-                                       ThreadRecord& thread) const {
+bool LoadingCore<K, V, P, H, E>::IsRefreshDue(const NodeTerms& terms, double early_refresh,
+                                              ThreadRecord& thread) const {
   const int64_t now = Now();
   if (terms.refresh_at.load(std::memory_order_relaxed) <= now) return true;
   // After a failure, not before the time for another attempt.
@@ -83,8 +83,8 @@ bool Core<K, V, P, H, E>::IsRefreshDue(const NodeTerms& terms, double early_refr
 
 // What can be returned of an entry without waiting. Sets `wants_load` where one should replace it.
 template <class K, class V, class P, class H, class E>
-auto Core<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const LoadRequest& request,
-                                  bool& wants_load) -> std::optional<Finding> {
+auto LoadingCore<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const LoadRequest& request,
+                                         bool& wants_load) -> std::optional<Finding> {
   using Verdict = typename Finding::Verdict;
   const bool has_terms = node.Has(NodeHeader::kTerms);
   if (Touch(node, index)) {
@@ -126,20 +126,21 @@ auto Core<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const LoadReques
 
 // Whether a value is kept past its expiry, perhaps for longer than who asks now may be given it.
 template <class K, class V, class P, class H, class E>
-bool Core<K, V, P, H, E>::IsKept(const NodeHeader& node, NodeIndex index) const {
+bool LoadingCore<K, V, P, H, E>::IsKept(const NodeHeader& node, NodeIndex index) const {
   return node.Has(NodeHeader::kTerms) && HasValidValue(node, index) &&
          Now() < slab_.Terms(index)->LeavesAt();
 }
 
 template <class K, class V, class P, class H, class E>
 template <class Q>
-auto Core<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadRequest& request)
+auto LoadingCore<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadRequest& request)
     -> Finding {
   using Verdict = typename Finding::Verdict;
   StripeT& stripe = StripeOf(hash);
   std::shared_ptr<Flight> own;
   // Twice where a flight is needed: it is made outside the lock, since that copies the key.
-  for (;; own = std::make_shared<Flight>(K(key), hash, request, tags_.generation())) {
+  for (;; own = std::make_shared<Flight>(K(key), hash, request.options, request.settings,
+                                         request.wants_age, tags_.generation())) {
     MutexLock lock(&stripe.mutex);
     Finding finding{.verdict = Verdict::kLead};
     bool wants_load = true;
@@ -183,7 +184,7 @@ auto Core<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadReques
 }
 
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Join(Finding& finding, std::shared_ptr<Flight> flight) {
+void LoadingCore<K, V, P, H, E>::Join(Finding& finding, std::shared_ptr<Flight> flight) {
   finding.verdict = Finding::Verdict::kJoin;
   finding.outdated = flight->outdated;
   ++flight->waiters;
@@ -192,8 +193,8 @@ void Core<K, V, P, H, E>::Join(Finding& finding, std::shared_ptr<Flight> flight)
 
 // From when on hits on a live entry have to look at its terms again.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::LookAgain(NodeHeader& node, const NodeTerms& terms,
-                                    const LoadSettings& settings) {
+void LoadingCore<K, V, P, H, E>::LookAgain(NodeHeader& node, const NodeTerms& terms,
+                                           const LoadSettings& settings) {
   const bool early = !terms.failed.load(std::memory_order_relaxed);
   node.deadline.store(FirstLook(terms.fresh_until.load(std::memory_order_relaxed),
                                 terms.refresh_at.load(std::memory_order_relaxed),
@@ -205,22 +206,22 @@ void Core<K, V, P, H, E>::LookAgain(NodeHeader& node, const NodeTerms& terms,
 // --- What is returned.
 
 template <class K, class V, class P, class H, class E>
-absl::Duration Core<K, V, P, H, E>::AgeSince(int64_t written_at) const {
+absl::Duration LoadingCore<K, V, P, H, E>::AgeSince(int64_t written_at) const {
   if (written_at == kNever) return absl::InfiniteDuration();
   return absl::Nanoseconds(std::max<int64_t>(0, Now() - written_at));
 }
 
 template <class K, class V, class P, class H, class E>
-LoadResult<V> Core<K, V, P, H, E>::ResultOf(const Finding& finding, LoadSource source,
-                                            ThreadRecord& thread) {
+LoadResult<V> LoadingCore<K, V, P, H, E>::ResultOf(const Finding& finding, LoadSource source,
+                                                   ThreadRecord& thread) {
   if (source == LoadSource::kStale) counters_.Add(thread, Counter::kStale);
   return {.value = V(*finding.value), .source = source, .age = AgeSince(finding.written_at)};
 }
 
 // What a flight that has landed means for one who waited for it.
 template <class K, class V, class P, class H, class E>
-absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::OutcomeOf(const Finding& finding,
-                                                             ThreadRecord& thread) {
+absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>::OutcomeOf(const Finding& finding,
+                                                                    ThreadRecord& thread) {
   const Flight& flight = *finding.flight;
   if (flight.status.ok()) {
     const bool leads = finding.verdict == Finding::Verdict::kLead;
@@ -234,9 +235,9 @@ absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::OutcomeOf(const Finding& find
 }
 
 template <class K, class V, class P, class H, class E>
-absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::GiveUp(const Finding& finding,
-                                                          const LoadRequest& request,
-                                                          ThreadRecord& thread) {
+absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>::GiveUp(const Finding& finding,
+                                                                 const LoadRequest& request,
+                                                                 ThreadRecord& thread) {
   counters_.Add(thread, Counter::kTimeouts);
   // Past a soft_timeout alone the load is wanted still.
   if (!finding.value || request.settings.hard_timeout <= request.settings.soft_timeout) {
@@ -249,7 +250,7 @@ absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::GiveUp(const Finding& finding
 }
 
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::LeaveFlight(Flight& flight, AfterTimeout after_timeout) {
+void LoadingCore<K, V, P, H, E>::LeaveFlight(Flight& flight, AfterTimeout after_timeout) {
   bool last = false;
   {
     MutexLock lock(&StripeOf(flight.hash).mutex);
@@ -269,8 +270,8 @@ void Core<K, V, P, H, E>::LeaveFlight(Flight& flight, AfterTimeout after_timeout
 
 template <class K, class V, class P, class H, class E>
 template <class Q, class Loader>
-absl::StatusOr<V> Core<K, V, P, H, E>::GetOrLoad(const Q& key, Loader&& loader,
-                                                 const LoadOptions& options) {
+absl::StatusOr<V> LoadingCore<K, V, P, H, E>::GetOrLoad(const Q& key, Loader&& loader,
+                                                        const LoadOptions& options) {
   const HashBits hash(hash_(key));
   bool missed = false;
   if (ThreadRecord* const thread = ThreadRecord::IfQuick(); thread != nullptr) [[likely]] {
@@ -291,9 +292,9 @@ absl::StatusOr<V> Core<K, V, P, H, E>::GetOrLoad(const Q& key, Loader&& loader,
 // A hit that needs no load, if it is one.
 template <class K, class V, class P, class H, class E>
 template <class Q>
-std::optional<LoadResult<V>> Core<K, V, P, H, E>::HitFor(const Q& key, HashBits hash,
-                                                         LoadRequest& request,
-                                                         ThreadRecord& thread) {
+std::optional<LoadResult<V>> LoadingCore<K, V, P, H, E>::HitFor(const Q& key, HashBits hash,
+                                                                LoadRequest& request,
+                                                                ThreadRecord& thread) {
   std::optional<LoadResult<V>> result;
   LookUpSlowly(key, hash, [&](NodeT& node, NodeIndex index) {
     int64_t written_at = kNever;
@@ -312,7 +313,7 @@ std::optional<LoadResult<V>> Core<K, V, P, H, E>::HitFor(const Q& key, HashBits 
 // `missed`: it has been looked up, and counted as a miss.
 template <class K, class V, class P, class H, class E>
 template <class Q, class Loader>
-ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::LoadSlowly(
+ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>::LoadSlowly(
     const Q& key, HashBits hash, Loader&& loader, const LoadOptions& options, bool wants_age,
     bool missed) {
   using Verdict = typename Finding::Verdict;
@@ -355,7 +356,7 @@ ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> Core<K, V, P, H, E>::LoadS
 
 // What a finding means for its caller, who waits for it if need be. Nothing: ask again.
 template <class K, class V, class P, class H, class E>
-std::optional<absl::StatusOr<LoadResult<V>>> Core<K, V, P, H, E>::AnswerFor(
+std::optional<absl::StatusOr<LoadResult<V>>> LoadingCore<K, V, P, H, E>::AnswerFor(
     const Finding& finding, const LoadRequest& request, ThreadRecord& thread) {
   switch (finding.verdict) {
     case Finding::Verdict::kLive:
@@ -389,7 +390,7 @@ std::optional<absl::StatusOr<LoadResult<V>>> Core<K, V, P, H, E>::AnswerFor(
 // Runs the loader on this thread, as soon as it may.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-void Core<K, V, P, H, E>::LeadHere(Flight& flight, Loader& loader, ThreadRecord& thread) {
+void LoadingCore<K, V, P, H, E>::LeadHere(Flight& flight, Loader& loader, ThreadRecord& thread) {
   if (!Admit(flight)) return;
   SlotHold slot;
   if (absl::Status status = WaitForSlot(thread, slot); !status.ok()) {
@@ -401,4 +402,4 @@ void Core<K, V, P, H, E>::LeadHere(Flight& flight, Loader& loader, ThreadRecord&
 
 }  // namespace larder::internal
 
-#endif  // LARDER_INTERNAL_CORE_LOAD_H_
+#endif  // LARDER_INTERNAL_LOADING_CALL_H_

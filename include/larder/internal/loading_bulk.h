@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Core's loads of many keys in one call. Each key has a flight of its own, as if it had been asked
-// for alone; the flights of one call share a call of the bulk loader. See core.h and core_load.h.
+// LoadingCore's loads of many keys in one call. Each key has a flight of its own, as if it had been
+// asked for alone; the flights of one call share a call of the bulk loader. See loading_core.h and
+// loading_call.h.
 
-#ifndef LARDER_INTERNAL_CORE_BULK_H_
-#define LARDER_INTERNAL_CORE_BULK_H_
+#ifndef LARDER_INTERNAL_LOADING_BULK_H_
+#define LARDER_INTERNAL_LOADING_BULK_H_
 
 #include <algorithm>
 #include <concepts>
@@ -24,10 +25,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "larder/internal/circuit_breaker.h"
-#include "larder/internal/core.h"
-#include "larder/internal/core_load.h"
-#include "larder/internal/core_task.h"
 #include "larder/internal/first_exception.h"
+#include "larder/internal/loading_call.h"
+#include "larder/internal/loading_core.h"
+#include "larder/internal/loading_task.h"
 #include "larder/internal/stop_when_all.h"
 #include "larder/loaded.h"
 #include "larder/loader.h"
@@ -36,7 +37,7 @@ namespace larder::internal {
 
 // A key of a call that wasn't answered by a lookup.
 template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::Asked {
+struct LoadingCore<K, V, P, H, E>::Asked {
   size_t position;  // among the call's keys
   HashBits hash;
   bool refresh_drawn = false;  // as in LoadRequest
@@ -46,9 +47,9 @@ struct Core<K, V, P, H, E>::Asked {
 // The flights that one call of a bulk loader is to land. Whatever happens, they land: those that
 // the call didn't, when the batch goes. For the circuit breaker and the limiter it is one load.
 template <class K, class V, class P, class H, class E>
-class Core<K, V, P, H, E>::Batch {
+class LoadingCore<K, V, P, H, E>::Batch {
  public:
-  Batch(Core& core, Flights flights) : core_(core), flights_(std::move(flights)) {}
+  Batch(LoadingCore& core, Flights flights) : core_(core), flights_(std::move(flights)) {}
   Batch(const Batch&) = delete;
   Batch& operator=(const Batch&) = delete;
   ~Batch() {
@@ -168,7 +169,7 @@ class Core<K, V, P, H, E>::Batch {
     return nullptr;
   }
 
-  Core& core_;
+  LoadingCore& core_;
   Flights flights_;
   std::optional<CircuitBreaker::Admission> admission_;
 };
@@ -176,12 +177,12 @@ class Core<K, V, P, H, E>::Batch {
 // A batch on its way to the executor.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-class Core<K, V, P, H, E>::BulkTask {
+class LoadingCore<K, V, P, H, E>::BulkTask {
  public:
-  BulkTask(Core& core, std::shared_ptr<Batch> batch, const Loader& loader)
+  BulkTask(LoadingCore& core, std::shared_ptr<Batch> batch, const Loader& loader)
       : core_(core), batch_(std::move(batch)), loader_(loader) {}
 
-  Core& core() const { return *core_; }
+  LoadingCore& core() const { return *core_; }
   void TakeSlot() { slot_ = SlotHold(core_->loads_.limiter()); }
 
   void Run() && {
@@ -204,7 +205,8 @@ class Core<K, V, P, H, E>::BulkTask {
 
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-void Core<K, V, P, H, E>::LeadBatchHere(Flights flights, Loader& loader, ThreadRecord& thread) {
+void LoadingCore<K, V, P, H, E>::LeadBatchHere(Flights flights, Loader& loader,
+                                               ThreadRecord& thread) {
   Batch batch(*this, std::move(flights));
   if (!batch.Admit()) return;
   SlotHold slot;
@@ -215,7 +217,7 @@ void Core<K, V, P, H, E>::LeadBatchHere(Flights flights, Loader& loader, ThreadR
 // The loader is copied: it may be needed again.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-void Core<K, V, P, H, E>::LaunchBatch(Flights flights, Loader& loader) {
+void LoadingCore<K, V, P, H, E>::LaunchBatch(Flights flights, Loader& loader) {
   using Stored = std::remove_const_t<Loader>;
   const auto batch = std::make_shared<Batch>(*this, std::move(flights));
   if constexpr (!std::copy_constructible<Stored>) {
@@ -231,8 +233,8 @@ void Core<K, V, P, H, E>::LaunchBatch(Flights flights, Loader& loader) {
 // Runs or launches the flights that the findings left to the caller.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-void Core<K, V, P, H, E>::LeadAll(std::vector<Asked>& asked, const LoadRequest& request,
-                                  Loader& loader, ThreadRecord& thread) {
+void LoadingCore<K, V, P, H, E>::LeadAll(std::vector<Asked>& asked, const LoadRequest& request,
+                                         Loader& loader, ThreadRecord& thread) {
   using Verdict = typename Finding::Verdict;
   Flights own;
   Flights refreshes;
@@ -262,8 +264,9 @@ void Core<K, V, P, H, E>::LeadAll(std::vector<Asked>& asked, const LoadRequest& 
 // comparison or the loader throws; no flight is left behind then.
 template <class K, class V, class P, class H, class E>
 template <class Q, class Loader>
-void Core<K, V, P, H, E>::StartLoads(std::span<const Q> keys, std::vector<Asked>& asked,
-                                     LoadRequest& request, Loader& loader, ThreadRecord& thread) {
+void LoadingCore<K, V, P, H, E>::StartLoads(std::span<const Q> keys, std::vector<Asked>& asked,
+                                            LoadRequest& request, Loader& loader,
+                                            ThreadRecord& thread) {
   using Verdict = typename Finding::Verdict;
   std::unordered_set<const Flight*> own;
   try {
@@ -296,8 +299,9 @@ void Core<K, V, P, H, E>::StartLoads(std::span<const Q> keys, std::vector<Asked>
 
 // Answers what can be answered; leaves those keys that must be asked for again.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::AnswerAll(std::vector<Asked>& asked, const LoadRequest& request,
-                                    std::vector<absl::StatusOr<V>>& results, ThreadRecord& thread) {
+void LoadingCore<K, V, P, H, E>::AnswerAll(std::vector<Asked>& asked, const LoadRequest& request,
+                                           std::vector<absl::StatusOr<V>>& results,
+                                           ThreadRecord& thread) {
   std::vector<Asked> again;
   for (const Asked& item : asked) {
     std::optional<absl::StatusOr<LoadResult<V>>> answer = AnswerFor(item.finding, request, thread);
@@ -316,8 +320,9 @@ void Core<K, V, P, H, E>::AnswerAll(std::vector<Asked>& asked, const LoadRequest
 // waits for it.
 template <class K, class V, class P, class H, class E>
 template <class Q, class Loader>
-std::vector<absl::StatusOr<V>> Core<K, V, P, H, E>::LoadAll(std::span<const Q> keys, Loader& loader,
-                                                            const LoadOptions& options) {
+std::vector<absl::StatusOr<V>> LoadingCore<K, V, P, H, E>::LoadAll(std::span<const Q> keys,
+                                                                   Loader& loader,
+                                                                   const LoadOptions& options) {
   ThreadRecord& thread = EnterCall();
   const absl::Status valid = options.Validate();
   LoadRequest request(*this, valid.ok() ? options : LoadOptions::Default(), /*wants_age=*/false);
@@ -343,4 +348,4 @@ std::vector<absl::StatusOr<V>> Core<K, V, P, H, E>::LoadAll(std::span<const Q> k
 
 }  // namespace larder::internal
 
-#endif  // LARDER_INTERNAL_CORE_BULK_H_
+#endif  // LARDER_INTERNAL_LOADING_BULK_H_

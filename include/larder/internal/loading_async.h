@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Core's loads whose callers don't wait in a thread, but leave a callback. See core.h, core_load.h.
+// LoadingCore's loads whose callers don't wait in a thread, but leave a callback. See
+// loading_core.h, loading_call.h.
 
-#ifndef LARDER_INTERNAL_CORE_ASYNC_H_
-#define LARDER_INTERNAL_CORE_ASYNC_H_
+#ifndef LARDER_INTERNAL_LOADING_ASYNC_H_
+#define LARDER_INTERNAL_LOADING_ASYNC_H_
 
 #include <atomic>
 #include <exception>
@@ -14,16 +15,16 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "larder/executor.h"
-#include "larder/internal/core.h"
-#include "larder/internal/core_load.h"
-#include "larder/internal/core_task.h"
+#include "larder/internal/loading_call.h"
+#include "larder/internal/loading_core.h"
+#include "larder/internal/loading_task.h"
 
 namespace larder::internal {
 
 // One call, from when it was made until its callback is called.
 template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::AsyncCall {
-  AsyncCall(Core& cache, K given_key, HashBits key_hash, const LoadOptions& given_options,
+struct LoadingCore<K, V, P, H, E>::AsyncCall {
+  AsyncCall(LoadingCore& cache, K given_key, HashBits key_hash, const LoadOptions& given_options,
             bool wants_age, ResultCallback given_callback)
       : core(cache),
         key(std::move(given_key)),
@@ -48,16 +49,16 @@ struct Core<K, V, P, H, E>::AsyncCall {
 
 template <class K, class V, class P, class H, class E>
 template <class Q, class Loader>
-void Core<K, V, P, H, E>::LoadAsync(const Q& key, Loader&& loader, ResultCallback callback,
-                                    const LoadOptions& options, bool wants_age) {
+void LoadingCore<K, V, P, H, E>::LoadAsync(const Q& key, Loader&& loader, ResultCallback callback,
+                                           const LoadOptions& options, bool wants_age) {
   using StoredLoader = std::decay_t<Loader>;
   struct Call final : AsyncCall {
-    Call(Core& core, const Q& key, HashBits hash, const LoadOptions& options, bool wants_age,
+    Call(LoadingCore& core, const Q& key, HashBits hash, const LoadOptions& options, bool wants_age,
          ResultCallback callback, Loader&& given)
         : AsyncCall(core, K(key), hash, options, wants_age, std::move(callback)),
           loader(std::forward<Loader>(given)) {}
     void Launch(const std::shared_ptr<Flight>& flight) override {
-      this->core->Core::Launch(flight, std::move(loader));
+      this->core->LoadingCore::Launch(flight, std::move(loader));
     }
     StoredLoader loader;
   };
@@ -75,7 +76,7 @@ void Core<K, V, P, H, E>::LoadAsync(const Q& key, Loader&& loader, ResultCallbac
 
 // `at_once`: still inside the call, so that what is there already is answered without a detour.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Proceed(std::shared_ptr<AsyncCall> call, bool at_once) {
+void LoadingCore<K, V, P, H, E>::Proceed(std::shared_ptr<AsyncCall> call, bool at_once) {
   using Verdict = typename Finding::Verdict;
   ThreadRecord& thread = EnterCall();
   Finding finding = Consider(call->key, call->hash, call->request);
@@ -104,7 +105,7 @@ void Core<K, V, P, H, E>::Proceed(std::shared_ptr<AsyncCall> call, bool at_once)
 
 // The same where nobody is there to tell of what the copy of a key throws.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::ProceedQuietly(const std::shared_ptr<AsyncCall>& call) noexcept {
+void LoadingCore<K, V, P, H, E>::ProceedQuietly(const std::shared_ptr<AsyncCall>& call) noexcept {
   try {
     Proceed(call, /*at_once=*/false);
   } catch (const std::exception& e) {
@@ -117,8 +118,8 @@ void Core<K, V, P, H, E>::ProceedQuietly(const std::shared_ptr<AsyncCall>& call)
 
 // Answers the call when its flight lands, or when its time is up.
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Await(const std::shared_ptr<AsyncCall>& call,
-                                std::shared_ptr<const Finding> finding) {
+void LoadingCore<K, V, P, H, E>::Await(const std::shared_ptr<AsyncCall>& call,
+                                       std::shared_ptr<const Finding> finding) {
   const int64_t gives_up_at = call->request.GivesUpAt(static_cast<bool>(finding->value));
   if (gives_up_at != kNever) {
     call->alarm.Set(loads_, gives_up_at, [this, call = std::weak_ptr(call), finding] {
@@ -141,8 +142,8 @@ void Core<K, V, P, H, E>::Await(const std::shared_ptr<AsyncCall>& call,
 }
 
 template <class K, class V, class P, class H, class E>
-void Core<K, V, P, H, E>::Answer(AsyncCall& call, absl::StatusOr<LoadResult<V>> result,
-                                 bool at_once) {
+void LoadingCore<K, V, P, H, E>::Answer(AsyncCall& call, absl::StatusOr<LoadResult<V>> result,
+                                        bool at_once) {
   if (call.answered.exchange(true)) return;
   if (at_once) return std::move(call.callback)(std::move(result));
   Deliver(call, [&] { return std::move(result); });
@@ -152,7 +153,7 @@ void Core<K, V, P, H, E>::Answer(AsyncCall& call, absl::StatusOr<LoadResult<V>> 
 // throw.
 template <class K, class V, class P, class H, class E>
 template <class Result>
-void Core<K, V, P, H, E>::Deliver(AsyncCall& call, Result&& result) {
+void LoadingCore<K, V, P, H, E>::Deliver(AsyncCall& call, Result&& result) {
   absl::StatusOr<LoadResult<V>> outcome = absl::InternalError("the copy of a value threw");
   try {
     outcome = result();
@@ -167,7 +168,7 @@ void Core<K, V, P, H, E>::Deliver(AsyncCall& call, Result&& result) {
 }
 
 template <class K, class V, class P, class H, class E>
-struct Core<K, V, P, H, E>::PendingAnswer {
+struct LoadingCore<K, V, P, H, E>::PendingAnswer {
   PendingAnswer(ResultCallback given_callback, absl::StatusOr<LoadResult<V>> given_outcome)
       : callback(std::move(given_callback)), outcome(std::move(given_outcome)) {}
   void Give() { std::move(callback)(std::move(outcome)); }
@@ -178,4 +179,4 @@ struct Core<K, V, P, H, E>::PendingAnswer {
 
 }  // namespace larder::internal
 
-#endif  // LARDER_INTERNAL_CORE_ASYNC_H_
+#endif  // LARDER_INTERNAL_LOADING_ASYNC_H_
