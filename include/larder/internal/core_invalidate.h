@@ -30,8 +30,9 @@ bool Core<K, V, P, H, E>::EraseWhere(const Q& key, HashBits hash, Condition&& ma
       stripe.flights.Outdate(hash.all(), key, eq_);
       if (index != kNoNode) {
         stripe.table.Erase(hash.Home(), at);
+        const bool has_value = HasValidValue(*NodeAt(index), index);
         const RemovalCause cause = Detach(stripe, index, RemovalCause::kErased, removals);
-        if (was_live != nullptr) *was_live = cause == RemovalCause::kErased;
+        if (was_live != nullptr) *was_live = has_value && cause == RemovalCause::kErased;
         removals.CountWeight(0);
       }
       removals.Park(stripe);
