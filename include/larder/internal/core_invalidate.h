@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "absl/base/thread_annotations.h"
 #include "larder/internal/core.h"
 #include "larder/internal/core_write.h"
 
@@ -58,19 +59,18 @@ bool Core<K, V, P, H, E>::Expire(const Q& key) {
   const HashBits hash(hash_(key));
   StripeT& stripe = StripeOf(hash);
   bool was_live = false;
-  bool kept = false;
-  {
-    MutexLock lock(&stripe.mutex);
+  // Runs under the stripe's lock.
+  const auto may_erase = [&](NodeIndex index) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     stripe.flights.Outdate(hash.all(), key, eq_);
-    const NodeIndex index = Table::NodeAt(Locate(stripe, key, hash));
-    if (index != kNoNode) {
-      was_live = IsLive(*NodeAt(index), index);
-      kept = was_live && MayBeStale(*NodeAt(index), index);
-      if (kept) ExpireNow(stripe, index);
-    }
-  }
-  FullFence();
-  if (was_live && !kept) Erase(key);
+    if (index == kNoNode) return false;
+    NodeT& node = *NodeAt(index);
+    was_live = IsLive(node, index);
+    if (!was_live) return node.Has(NodeHeader::kNegative);
+    if (!MayBeStale(node, index)) return true;
+    ExpireNow(stripe, index);
+    return false;
+  };
+  EraseWhere(key, hash, may_erase);
   return was_live;
 }
 
@@ -90,6 +90,7 @@ void Core<K, V, P, H, E>::ExpireNow(StripeT& stripe, NodeIndex index) {
   terms.failed.store(false, std::memory_order_relaxed);
   terms.expires_at.store(kOver, std::memory_order_relaxed);
   node.deadline.store(now, std::memory_order_relaxed);
+  if (clock_ != nullptr) node.state.fetch_or(NodeHeader::kAsks, std::memory_order_relaxed);
   if (terms.LeavesAt() == kNever) return;
   if (!stripe.wheel.has_value()) stripe.wheel.emplace(&slab_, now);
   stripe.wheel->Schedule(index);
