@@ -285,10 +285,15 @@ absl::Status LoadingCore<K, V, P, H, E>::KeepOld(Flight& flight,
                                                  const std::optional<absl::Duration>& ttl,
                                                  int64_t load_nanos, ThreadRecord& thread) {
   const LoadOptions& options = flight.options;
-  const PutOptions put{.ttl = ttl.has_value() ? ttl : options.ttl, .idle_ttl = options.idle_ttl};
+  const PutOptions put{.ttl = ttl.has_value() ? ttl : options.ttl};
   if (absl::Status status = put.Validate(); !status.ok()) return status;
+  // Its idleness stays as it was.
+  const NodeIndex index = IndexOf(flight.old);
+  const int64_t idle_nanos = NodeAt(index)->IsIdle() ? slab_.Extra(index)->idle_ttl : kNever;
+  const absl::Duration idle_ttl =
+      idle_nanos == kNever ? absl::InfiniteDuration() : absl::Nanoseconds(idle_nanos);
   NewEntry entry{
-      .hash = flight.hash, .weight = 1, .lifetime = LifetimeOf(put.ttl, put.idle_ttl, thread)};
+      .hash = flight.hash, .weight = 1, .lifetime = LifetimeOf(put.ttl, idle_ttl, thread)};
   EntryTerms terms(tags_, nullptr);
   GiveTerms({.refresh_after = flight.settings.refresh_after,
              .stale_window = flight.settings.stale_window(),
@@ -297,7 +302,6 @@ absl::Status LoadingCore<K, V, P, H, E>::KeepOld(Flight& flight,
             terms, entry);
   {
     StripeT& stripe = StripeOf(flight.hash);
-    const NodeIndex index = IndexOf(flight.old);
     MutexLock lock(&stripe.mutex);
     NodeT& node = *NodeAt(index);
     const bool there = !flight.outdated && InCache(stripe, index) && !Invalidated(node, index);
@@ -331,6 +335,9 @@ void LoadingCore<K, V, P, H, E>::Renew(StripeT& stripe, NodeIndex index, const E
   set(terms.failed, false);
   set(terms.expires_at, given.expires_at);
   set(node.deadline, lifetime.deadline);
+  if (clock_ != nullptr && lifetime.deadline != kNever) {
+    node.state.fetch_or(NodeHeader::kAsks, std::memory_order_relaxed);
+  }
   if (terms.LeavesAt() != kNever) stripe.wheel->Schedule(index);
 }
 
