@@ -9,6 +9,7 @@
 #include <atomic>
 #include <exception>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -84,8 +85,9 @@ void LoadingCore<K, V, P, H, E>::Proceed(std::shared_ptr<AsyncCall> call, bool a
     case Verdict::kLive:
     case Verdict::kStale: {
       const bool live = finding.verdict == Verdict::kLive;
-      auto result = ResultOf(finding, live ? LoadSource::kMemory : LoadSource::kStale, thread);
+      // First, as the copy of the value may throw.
       if (finding.flight != nullptr) call->Launch(finding.flight);
+      auto result = ResultOf(finding, live ? LoadSource::kMemory : LoadSource::kStale, thread);
       return Answer(*call, std::move(result), at_once);
     }
     case Verdict::kNegative:
@@ -97,7 +99,12 @@ void LoadingCore<K, V, P, H, E>::Proceed(std::shared_ptr<AsyncCall> call, bool a
     case Verdict::kJoin: {
       const std::shared_ptr<Flight> flight = finding.flight;
       const bool leads = finding.verdict == Verdict::kLead;
-      Await(call, std::make_shared<const Finding>(std::move(finding)));
+      try {
+        Await(call, std::make_shared<const Finding>(std::move(finding)));
+      } catch (const std::bad_alloc&) {
+        if (leads) Fail(*flight, absl::ResourceExhaustedError("no memory to wait for a load"));
+        throw;
+      }
       if (leads) call->Launch(flight);
     }
   }
