@@ -270,7 +270,8 @@ class Laboratory {
         observed.answer = AnswerOf(cache_->GetOrLoadResult(key_, loader, options));
       } else {
         const absl::StatusOr<std::string> value = cache_->GetOrLoad(key_, loader, options);
-        observed.answer = AnswerOf(value.ok() ? Result({.value = *value}) : Result(value.status()));
+        observed.answer = AnswerOf(value.ok() ? Result(LoadResult<std::string>{.value = *value})
+                                              : Result(value.status()));
       }
     } catch (const std::runtime_error&) {
       observed.answer = {.what = What::kThrown};
@@ -342,6 +343,7 @@ bool Skip(const LoadCase& given) {
   const bool timed = given.soft != kNeverSeconds || given.hard != kNeverSeconds;
   if (given.abandon && given.hard == kNeverSeconds) return true;
   if (given.slow > 0 && (refused || !timed)) return true;
+  if (given.negative && given.outcome != Outcome::kNotFound) return true;
   // The negative entry is made by a load; and of two that are refused, none joins the other.
   return refused && (given.state == EntryState::kNegative || given.path == Path::kJoin);
 }
