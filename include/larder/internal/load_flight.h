@@ -68,6 +68,8 @@ struct Flight : FlightBase {
   // get if nothing else comes.
   absl::Status status = threw;
   Handle<K, V> value;  // where status is OK
+  // A tag of what was loaded was invalidated since the load was asked for.
+  bool tags_outdated = false;
 
   // --- Under the stripe's lock.
   bool outdated = false;  // the key was written or removed since the load was asked for

@@ -140,7 +140,7 @@ void LoadingCore<K, V, P, H, E>::Await(const std::shared_ptr<AsyncCall>& call,
     if (call->answered.load(std::memory_order_acquire)) return;
     const bool joined = finding->verdict == Finding::Verdict::kJoin;
     if (joined) counters_.Add(EnterCall(), Counter::kJoined);
-    if (joined && finding->outdated) return ProceedQuietly(call);
+    if (joined && IsTooOld(*finding)) return ProceedQuietly(call);
     if (call->answered.exchange(true)) return;
     Deliver(*call, [&] { return OutcomeOf(*finding, EnterCall()); });
   };

@@ -64,6 +64,7 @@ struct LoadingCore<K, V, P, H, E>::Finding {
   int64_t written_at = kNever;
   std::shared_ptr<Flight> flight{};
   bool outdated = false;  // the flight is older than the key's last change: wait, then ask again
+  uint64_t tags_generation = 0;  // when it was joined
 };
 
 // --- What is found.
@@ -156,6 +157,7 @@ auto LoadingCore<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const Loa
     std::shared_ptr<Flight> flight = stripe.flights.Find(hash.all(), key, eq_);
     if (flight != nullptr) {
       if (waits) Join(finding, std::move(flight));
+      finding.tags_generation = tags_.generation();
       return finding;
     }
     if (!waits && !wants_load) return finding;
@@ -232,6 +234,16 @@ absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>::OutcomeOf(const Findin
     return ResultOf(finding, LoadSource::kStale, thread);
   }
   return flight.status;
+}
+
+// Whether a flight that was joined, and has landed, brought what was invalidated before that.
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::IsTooOld(const Finding& finding) const {
+  if (finding.outdated) return true;
+  const Flight& flight = *finding.flight;
+  if (finding.tags_generation == flight.stamp) return false;
+  return flight.tags_outdated ||
+         (flight.value && Invalidated(*NodeAt(IndexOf(flight.value)), IndexOf(flight.value)));
 }
 
 template <class K, class V, class P, class H, class E>
@@ -382,7 +394,7 @@ std::optional<absl::StatusOr<LoadResult<V>>> LoadingCore<K, V, P, H, E>::AnswerF
   if (finding.verdict == Finding::Verdict::kJoin) {
     counters_.Add(thread, Counter::kJoined);
     // A load that started before the key's last change brings a value older than this call.
-    if (finding.outdated) return std::nullopt;
+    if (IsTooOld(finding)) return std::nullopt;
   }
   return OutcomeOf(finding, thread);
 }

@@ -153,6 +153,7 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   absl::Duration AgeSince(int64_t written_at) const;
   LoadResult<V> ResultOf(const Finding& finding, LoadSource source, ThreadRecord& thread);
   absl::StatusOr<LoadResult<V>> OutcomeOf(const Finding& finding, ThreadRecord& thread);
+  bool IsTooOld(const Finding& finding) const;
   absl::StatusOr<LoadResult<V>> GiveUp(const Finding& finding, const LoadRequest& request,
                                        ThreadRecord& thread);
   void LeaveFlight(Flight& flight, AfterTimeout after_timeout);

@@ -221,6 +221,7 @@ absl::Status LoadingCore<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&&
   if (NeedsTerms(flight, put)) {
     terms.emplace(tags_, AcquireTags(flight.key, put.tags));
     if (!Tags::Valid(terms->tag_set, flight.stamp)) {
+      flight.tags_outdated = true;
       return KeepUnstored(flight, std::move(loaded.value), 0);
     }
     GiveTerms({.refresh_after = *put.refresh_after,
@@ -273,7 +274,8 @@ void LoadingCore<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thr
                  .lifetime = LifetimeOf(absl::Nanoseconds(ttl), absl::InfiniteDuration(), thread),
                  .outdates_flight = false};
   EntryTerms terms(tags_, AcquireTags(flight.key, flight.options.tags));
-  if (!Tags::Valid(terms.tag_set, flight.stamp)) return;
+  flight.tags_outdated = !Tags::Valid(terms.tag_set, flight.stamp);
+  if (flight.tags_outdated) return;
   GiveTerms({.stamp = flight.stamp, .negative = true}, terms, entry);
   // For want of memory it isn't kept.
   Store(
