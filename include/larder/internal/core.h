@@ -392,6 +392,9 @@ class Core : public NodeOwner {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(stripe.mutex);
 
   // --- core_walk.h
+  // Erases what pred(key, value) is true for, and of keys that weren't found, negative_pred(key).
+  template <class Pred, class KeyPred>
+  size_t EraseEach(Pred&& pred, KeyPred&& negative_pred);
   // Calls f(NodeIndex, Node&) for what is in the stripe's table, once for each entry; inside a
   // guard.
   template <class F>

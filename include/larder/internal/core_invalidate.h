@@ -104,7 +104,8 @@ void Core<K, V, P, H, E>::InvalidateTag(std::string_view tag) {
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::InvalidatePrefix(std::string_view prefix) {
   if (tags_.InvalidatePrefix(prefix, [](uint64_t) {})) return;
-  EraseIf([prefix](const K& key, const V&) { return std::string_view(key).starts_with(prefix); });
+  const auto begins = [prefix](const K& key) { return std::string_view(key).starts_with(prefix); };
+  EraseEach([&begins](const K& key, const V&) { return begins(key); }, begins);
 }
 
 // An entry that is there now is to have expired by `end`.

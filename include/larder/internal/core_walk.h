@@ -82,6 +82,13 @@ void Core<K, V, P, H, E>::ForEach(F&& f) {
 template <class K, class V, class P, class H, class E>
 template <class Pred>
 size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
+  return EraseEach(pred, [](const K&) { return false; });
+}
+
+// What was kept past its expiry is asked about, too: a load might return it.
+template <class K, class V, class P, class H, class E>
+template <class Pred, class KeyPred>
+size_t Core<K, V, P, H, E>::EraseEach(Pred&& pred, KeyPred&& negative_pred) {
   ThreadRecord& thread = EnterCall();
   FirstException thrown;
   size_t erased = 0;
@@ -103,7 +110,11 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
       };
       std::vector<Match> matches;
       ForEachNode(stripe, [&](NodeIndex index, NodeT& node) {
-        if (!IsLive(node, index)) return;
+        if (node.Has(NodeHeader::kNegative)) {
+          if (negative_pred(std::as_const(node.key))) matches.push_back({index, {}});
+          return;
+        }
+        if (!IsLive(node, index) && !IsKept(node, index)) return;
         typename Access::Seen value = Access::Load(node.value);
         if (!pred(std::as_const(node.key), value)) return;
         if constexpr (Access::kOverwritable) {
@@ -122,7 +133,8 @@ size_t Core<K, V, P, H, E>::EraseIf(Pred&& pred) {
           const NodeT& node = *NodeAt(index);
           if (!InCache(stripe, index)) continue;
           if constexpr (Access::kOverwritable) {
-            if (!Access::Same(node.value, matches[i].value)) continue;
+            const bool negative = node.Has(NodeHeader::kNegative);
+            if (!negative && !Access::Same(node.value, matches[i].value)) continue;
           }
           // A load that was stored, and is now removed, may not have landed: nobody may join it.
           stripe.flights.OutdateWithHome(HomeOf(node), node.key, eq_);

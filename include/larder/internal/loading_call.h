@@ -238,7 +238,7 @@ absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>::OutcomeOf(const Findin
 
 // Whether a flight that was joined, and has landed, brought what was invalidated before that.
 template <class K, class V, class P, class H, class E>
-bool Core<K, V, P, H, E>::IsTooOld(const Finding& finding) const {
+bool LoadingCore<K, V, P, H, E>::IsTooOld(const Finding& finding) const {
   if (finding.outdated) return true;
   const Flight& flight = *finding.flight;
   if (finding.tags_generation == flight.stamp) return false;
