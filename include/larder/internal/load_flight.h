@@ -27,12 +27,13 @@ namespace larder::internal {
 template <class K, class V>
 struct Flight : FlightBase {
   Flight(K flight_key, HashBits key_hash, const LoadOptions& load_options,
-         const LoadSettings& load_settings, bool age, uint64_t tags_generation)
+         const LoadSettings& load_settings, bool age, bool from_loader, uint64_t tags_generation)
       : key(std::move(flight_key)),
         hash(key_hash),
         options(load_options),
         settings(load_settings),
         keeps_age(age),
+        in_loader(from_loader),
         stamp(tags_generation) {}
 
   // `threw` with what it was, if there is memory for that.
@@ -49,6 +50,7 @@ struct Flight : FlightBase {
   const LoadOptions options;  // of the call that asked for it
   const LoadSettings settings;
   const bool keeps_age;  // the entry is to say how old it is
+  const bool in_loader;  // asked for from inside a loader, of any cache
   const uint64_t stamp;  // the tags' generation when it was asked for
   const absl::Status threw = absl::InternalError("the load threw an exception");
 

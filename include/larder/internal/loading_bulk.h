@@ -225,7 +225,7 @@ void LoadingCore<K, V, P, H, E>::LaunchBatch(Flights flights, Loader& loader) {
   } else {
     if (!batch->Admit()) return;
     batch->SetAlarms();
-    Enqueue(BulkTask<Stored>(*this, batch, loader),
+    Enqueue(BulkTask<Stored>(*this, batch, loader), ThreadRecord::Current().loads_led != 0,
             [&batch](const absl::Status& status) { batch->Fail(status); });
   }
 }

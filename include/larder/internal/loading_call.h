@@ -29,6 +29,7 @@ struct LoadingCore<K, V, P, H, E>::LoadRequest {
       : options(load_options),
         settings(core.load_settings_.With(load_options)),
         wants_age(age),
+        in_loader(ThreadRecord::Current().loads_led != 0),
         timed(settings.soft_timeout != kNever || settings.hard_timeout != kNever),
         start(timed ? core.Now() : 0) {}
 
@@ -42,6 +43,7 @@ struct LoadingCore<K, V, P, H, E>::LoadRequest {
   const LoadOptions& options;
   const LoadSettings settings;
   const bool wants_age;
+  const bool in_loader;  // made from inside a loader, of any cache
   const bool timed;
   const int64_t start;
   bool refresh_drawn = false;  // a hit was told to start a load
@@ -140,8 +142,9 @@ auto LoadingCore<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const Loa
   StripeT& stripe = StripeOf(hash);
   std::shared_ptr<Flight> own;
   // Twice where a flight is needed: it is made outside the lock, since that copies the key.
-  for (;; own = std::make_shared<Flight>(K(key), hash, request.options, request.settings,
-                                         request.wants_age, tags_.generation())) {
+  for (;;
+       own = std::make_shared<Flight>(K(key), hash, request.options, request.settings,
+                                      request.wants_age, request.in_loader, tags_.generation())) {
     MutexLock lock(&stripe.mutex);
     Finding finding{.verdict = Verdict::kLead};
     bool wants_load = true;

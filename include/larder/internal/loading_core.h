@@ -222,13 +222,11 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   template <class Loader>
   void Launch(const std::shared_ptr<Flight>& flight, Loader&& loader);
   template <class Task, class Refuse>
-  void Enqueue(Task task, Refuse&& refuse);
+  void Enqueue(Task task, bool in_loader, Refuse&& refuse);
   template <class Task>
   static void Submit(Task task);
   // A load that another's loader waits for must not wait for that one's slot.
-  LoadLimiter* LimiterFor(const ThreadRecord& thread) const {
-    return thread.loads_led == 0 ? loads_.limiter() : nullptr;
-  }
+  LoadLimiter* LimiterFor(bool in_loader) const { return in_loader ? nullptr : loads_.limiter(); }
   absl::Status WaitForSlot(const ThreadRecord& thread, SlotHold& slot);
   static absl::Status CannotRunLater() {
     return absl::FailedPreconditionError("a loader that can't be copied can't run later");

@@ -156,7 +156,7 @@ void LoadingCore<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, L
     if (!Admit(*flight)) return;
     try {
       if (flight->background) SetAlarm(flight);
-      Enqueue(Task(*this, flight, std::forward<Loader>(loader)),
+      Enqueue(Task(*this, flight, std::forward<Loader>(loader)), flight->in_loader,
               [&](absl::Status status) { Fail(*flight, std::move(status)); });
     } catch (const std::bad_alloc&) {
       Fail(*flight, absl::ResourceExhaustedError("no memory to start a load"));
@@ -167,11 +167,12 @@ void LoadingCore<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, L
   }
 }
 
-// Lets a task run once it may. `refuse` is called with the error where too many wait already.
+// Lets a task run once it may: at once, where a loader may be waiting for it (`in_loader`).
+// `refuse` is called with the error where too many wait already.
 template <class K, class V, class P, class H, class E>
 template <class Task, class Refuse>
-void LoadingCore<K, V, P, H, E>::Enqueue(Task task, Refuse&& refuse) {
-  LoadLimiter* const limiter = LimiterFor(ThreadRecord::Current());
+void LoadingCore<K, V, P, H, E>::Enqueue(Task task, bool in_loader, Refuse&& refuse) {
+  LoadLimiter* const limiter = LimiterFor(in_loader);
   if (limiter == nullptr) return Submit(std::move(task));
   LoadLimiter::Callback granted = [task = std::move(task)]() mutable {
     task.TakeSlot();
@@ -186,7 +187,7 @@ void LoadingCore<K, V, P, H, E>::Enqueue(Task task, Refuse&& refuse) {
 // Waits for a slot for a load that this thread is to run.
 template <class K, class V, class P, class H, class E>
 absl::Status LoadingCore<K, V, P, H, E>::WaitForSlot(const ThreadRecord& thread, SlotHold& slot) {
-  LoadLimiter* const limiter = LimiterFor(thread);
+  LoadLimiter* const limiter = LimiterFor(thread.loads_led != 0);
   if (limiter == nullptr) return absl::OkStatus();
   try {
     absl::Status status = limiter->Wait(kNever, clock_);
