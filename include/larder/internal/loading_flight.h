@@ -265,8 +265,10 @@ void LoadingCore<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thr
   if (ttl == 0) {
     if (!flight.old) return;
     const NodeIndex old = IndexOf(flight.old);
-    EraseWhere(flight.key, flight.hash,
-               [&flight, old](NodeIndex now) { return now == old && !flight.outdated; });
+    const bool erased =
+        EraseWhere(flight.key, flight.hash,
+                   [&flight, old](NodeIndex now) { return now == old && !flight.outdated; });
+    if (!erased) RetryAfter(flight, 0, /*failed=*/false);
     return;
   }
   NewEntry entry{.hash = flight.hash,
@@ -275,11 +277,14 @@ void LoadingCore<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thr
                  .outdates_flight = false};
   EntryTerms terms(tags_, AcquireTags(flight.key, flight.options.tags));
   flight.tags_outdated = !Tags::Valid(terms.tag_set, flight.stamp);
-  if (flight.tags_outdated) return;
-  GiveTerms({.stamp = flight.stamp, .negative = true}, terms, entry);
-  // For want of memory it isn't kept.
-  Store(
-      K(flight.key), NoValue(), entry, [&flight](NodeIndex) { return !flight.outdated; }, thread);
+  bool stored = false;
+  if (!flight.tags_outdated) {
+    GiveTerms({.stamp = flight.stamp, .negative = true}, terms, entry);
+    const auto current = [&flight](NodeIndex) { return !flight.outdated; };
+    stored = Store(K(flight.key), NoValue(), entry, current, thread) == StoreResult::kStored;
+  }
+  // What was to be replaced, and is there still, needs another load.
+  if (!stored && flight.old) RetryAfter(flight, 0, /*failed=*/false);
 }
 
 template <class K, class V, class P, class H, class E>
@@ -302,18 +307,21 @@ absl::Status LoadingCore<K, V, P, H, E>::KeepOld(Flight& flight,
              .early_refresh = flight.settings.early_refresh,
              .load_nanos = load_nanos},
             terms, entry);
+  bool renewed = false;
   {
     StripeT& stripe = StripeOf(flight.hash);
     MutexLock lock(&stripe.mutex);
     NodeT& node = *NodeAt(index);
     const bool there = !flight.outdated && InCache(stripe, index) && !Invalidated(node, index);
-    if (there && PrepareStripe(stripe, entry)) {
+    renewed = there && PrepareStripe(stripe, entry);
+    if (renewed) {
       Renew(stripe, index, terms, entry.lifetime);
       stripe.policy.OnUpdate(index, thread);
       counters_.Add(thread, Counter::kNotModified);
     }
   }
   FullFence();
+  if (!renewed) RetryAfter(flight, 0, /*failed=*/false);
   flight.value = std::move(flight.old);
   return absl::OkStatus();
 }
