@@ -175,6 +175,8 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
 
   // --- loading_flight.h
   struct LoadTimer;
+  // What time it is for a load that runs; 0 once the cache has ended.
+  int64_t TimeOfLoad();
   // Whether a loader has answered, rather than failed.
   static bool IsAnswer(const absl::Status& status, const LoadContext<V>& context) {
     return status.ok() || absl::IsNotFound(status) ||

@@ -54,10 +54,18 @@ absl::StatusOr<Loaded<V>> LoadingCore<K, V, P, H, E>::RunLoader(Flight& flight, 
   }
 }
 
+// A load that was abandoned may outlast the cache, and so a clock of the user's.
+template <class K, class V, class P, class H, class E>
+int64_t LoadingCore<K, V, P, H, E>::TimeOfLoad() {
+  if (clock_ == nullptr) return Now();
+  const LoadControl::Presence presence(loads_);
+  return presence ? Now() : 0;
+}
+
 // Counts a load however it ends.
 template <class K, class V, class P, class H, class E>
 struct LoadingCore<K, V, P, H, E>::LoadTimer {
-  explicit LoadTimer(LoadingCore& cache) : core(cache), start(cache.Now()) {}
+  explicit LoadTimer(LoadingCore& cache) : core(cache), start(cache.TimeOfLoad()) {}
   LoadTimer(const LoadTimer&) = delete;
   LoadTimer& operator=(const LoadTimer&) = delete;
   ~LoadTimer() {
@@ -66,7 +74,7 @@ struct LoadingCore<K, V, P, H, E>::LoadTimer {
     if (!ok) core.counters_.Add(thread, Counter::kLoadFailures);
     core.counters_.Add(thread, Counter::kLoadNanos, static_cast<uint64_t>(Elapsed()));
   }
-  int64_t Elapsed() const { return std::max<int64_t>(0, core.Now() - start); }
+  int64_t Elapsed() const { return std::max<int64_t>(0, core.TimeOfLoad() - start); }
 
   LoadingCore& core;
   const int64_t start;
