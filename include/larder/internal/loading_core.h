@@ -103,7 +103,6 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   using Base::EndBy;
   using Base::EnterCall;
   using Base::eq_;
-  using Base::Erase;
   using Base::EraseWhere;
   using Base::Expired;
   using Base::FirstLook;

@@ -273,9 +273,9 @@ void LoadingCore<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thr
   if (ttl == 0) {
     if (!flight.old) return;
     const NodeIndex old = IndexOf(flight.old);
-    const bool erased =
-        EraseWhere(flight.key, flight.hash,
-                   [&flight, old](NodeIndex now) { return now == old && !flight.outdated; });
+    const bool erased = EraseWhere(flight.key, flight.hash, [&flight, old](NodeIndex now) {
+      return now == old && !flight.outdated;
+    });
     if (!erased) RetryAfter(flight, 0, /*failed=*/false);
     return;
   }

@@ -105,7 +105,7 @@ absl::Status LoadingCore<K, V, P, H, E>::InvalidateAfter(const Q& key, absl::Dur
   }
   if (delay == absl::InfiniteDuration()) return absl::OkStatus();
   if (delay == absl::ZeroDuration()) {
-    Erase(key);
+    this->Erase(key);
     return absl::OkStatus();
   }
   const int64_t end = SaturatingAdd(Now(), ToNanos(delay));
@@ -127,7 +127,7 @@ absl::Status LoadingCore<K, V, P, H, E>::InvalidateAfter(const Q& key, absl::Dur
 template <class K, class V, class P, class H, class E>
 void LoadingCore<K, V, P, H, E>::EraseQuietly(const K& key) {
   try {
-    Erase(key);
+    this->Erase(key);
   } catch (...) {
     // It is erased.
   }
