@@ -301,8 +301,7 @@ def askers_text(run):
             "the rest is what it takes to wake a thousand threads.</p>")
 
 
-def machine_table(run):
-    context = run.context
+def machine_table(context):
     rows = [
         ("processor", f"{context.get('processor', 'unknown')}, {context.get('num_cpus')} cores"),
         ("kernel", context.get("kernel", "unknown")),
@@ -318,10 +317,20 @@ def machine_table(run):
     return f"<table class='facts'>{cells}</table>"
 
 
-def write_report(run, template, path):
+def style():
+    """The style sheet of all reports."""
+    return Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+
+
+def set_plot_style():
     plt.rcParams.update({"font.size": 9.5, "svg.hashsalt": "larder", "axes.edgecolor": "#c4cad3"})
+
+
+def write_report(run, template, path):
+    set_plot_style()
     tier_series = [(name, title, color, "-") for name, title, _, color in TIERS]
     page = string.Template(template).substitute(
+        style=style(),
         headline=headline(run),
         tiers_table=tiers_table(run),
         tiers_plot=plot_percentiles(run, tier_series, DOCUMENTED,
@@ -331,7 +340,7 @@ def write_report(run, template, path):
                                     "Latency percentiles of each request flow, logarithmic"),
         askers_text=askers_text(run),
         askers_plot=plot_askers(run),
-        machine=machine_table(run),
+        machine=machine_table(run.context),
     )
     Path(path).write_text(page, encoding="utf-8")
 
