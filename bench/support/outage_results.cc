@@ -24,6 +24,14 @@
 namespace larder::bench {
 namespace {
 
+// The phase that a request counts in.
+size_t PhaseOf(const OutageTimeline& timeline, const RequestRecord& request) {
+  const size_t phase = timeline.PhaseAt(request.due);
+  const size_t next = phase + 1;
+  const bool died_next = next < timeline.phases().size() && !timeline.phases()[next].answers;
+  return died_next && request.due + request.latency > timeline.End(phase) ? next : phase;
+}
+
 // Sweeps over the begins and ends of all queries.
 void FindMostAtOnce(const OutageTimeline& timeline, std::span<const QueryRecord> queries,
                     std::vector<PhaseResults>& phases) {
@@ -95,7 +103,7 @@ std::vector<PhaseResults> ResultsByPhase(const OutageTimeline& timeline,
                                          const OutageRecords& records) {
   std::vector<PhaseResults> phases(timeline.phases().size());
   for (const RequestRecord& request : records.requests) {
-    PhaseResults& phase = phases[timeline.PhaseAt(request.due)];
+    PhaseResults& phase = phases[PhaseOf(timeline, request)];
     phase.latencies.Record(absl::ToDoubleNanoseconds(request.latency));
     if (request.outcome == Outcome::kError) ++phase.errors;
     if (request.outcome != Outcome::kStale) continue;

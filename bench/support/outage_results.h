@@ -36,7 +36,8 @@ struct OutageRecords {
   std::vector<QueryRecord> queries;     // in any order
 };
 
-// What was due, or asked of the database, in one phase.
+// What was due, or asked of the database, in one phase. Requests that were without an answer when
+// the database died are the next phase's, as it is that phase's doing.
 struct PhaseResults {
   LatencyRecorder latencies;  // in ns; errors included
   size_t errors = 0;

@@ -125,10 +125,10 @@ RequestRecord Request(absl::Duration due, absl::Duration latency, Outcome outcom
   return {.due = due, .begun = due, .latency = latency, .outcome = outcome, .age = age};
 }
 
-TEST(OutageResultsTest, RequestsAndQueriesCountInThePhaseTheyBeginIn) {
+TEST(OutageResultsTest, RequestsAndQueriesCountInThePhaseTheyAreDueIn) {
   OutageRecords records;
-  records.requests = {Request(Seconds(1), Milliseconds(1)),
-                      Request(Milliseconds(1'999), Seconds(1), Outcome::kError),
+  records.requests = {Request(Seconds(1), Seconds(1)),
+                      Request(Milliseconds(1'999), Milliseconds(1), Outcome::kError),
                       Request(Seconds(2), Milliseconds(3), Outcome::kStale, Seconds(7)),
                       Request(Seconds(3), Milliseconds(4), Outcome::kStale, Seconds(5)),
                       Request(Seconds(3), Milliseconds(5), Outcome::kError)};
@@ -148,6 +148,16 @@ TEST(OutageResultsTest, RequestsAndQueriesCountInThePhaseTheyBeginIn) {
   EXPECT_EQ(phases[1].queries, 1u);
   EXPECT_EQ(phases[2].latencies.size(), 0u);
   EXPECT_EQ(phases[2].errors, 0u);
+}
+
+TEST(OutageResultsTest, RequestsWithoutAnAnswerWhenTheDatabaseDiesCountAsItsOutage) {
+  OutageRecords records;
+  records.requests = {Request(Milliseconds(1'500), Seconds(1), Outcome::kError),
+                      Request(Milliseconds(4'900), Seconds(1), Outcome::kError)};
+  const std::vector<PhaseResults> phases = ResultsByPhase(Example(), records);
+  EXPECT_EQ(phases[0].latencies.size(), 0u);
+  EXPECT_EQ(phases[1].errors, 2u);
+  EXPECT_EQ(phases[2].latencies.size(), 0u);
 }
 
 TEST(OutageResultsTest, QueriesUnderWayCountInEachPhaseThatTheyReachInto) {
