@@ -144,8 +144,8 @@ def panels(run):
 
 
 def phase_table(run, phase):
-    head = [phase["name"], "requests", "errors", "", "stale", "oldest", "p50", "p99", "p99.9", "max", "queries",
-            "at once"]
+    head = [phase["name"], "requests", "errors", "", "stale", "oldest", "p50", "p99", "p99.9", "max",
+            "queries", "at once"]
     rows = []
     for contender in run.measured_contenders():
         def get(counter):
