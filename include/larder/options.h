@@ -111,7 +111,7 @@ struct CacheOptions {
 
   // Stops loads for a while where too many fail: they fail with Unavailable at once. Off by
   // default.
-  CircuitBreakerOptions circuit_breaker;
+  CircuitBreakerOptions circuit_breaker = {};
 
   // Where background, timed and asynchronous loads run, and callbacks. Must outlive the cache and
   // all of its loads. nullptr: Executor::Default().
@@ -121,7 +121,7 @@ struct CacheOptions {
 
   // Prefixes of (string) keys whose entries InvalidatePrefix is to invalidate at once, whatever
   // their number. They may contain each other. Each costs its entries what a tag does.
-  std::vector<std::string> prefixes;
+  std::vector<std::string> prefixes = {};
 
   // OK, or InvalidArgument that names the field and its value.
   absl::Status Validate() const;

@@ -281,6 +281,7 @@ class Core : public NodeOwner {
   bool Invalidated(const NodeHeader& node, NodeIndex index) const {
     return node.Has(NodeHeader::kTagged) && !Valid(*slab_.Terms(index));
   }
+  bool IsKept(const NodeHeader& node, NodeIndex index) const;
   // Destroys what is in a node, and lets go of its tags.
   void DestroyNode(NodeIndex index);
 

@@ -106,6 +106,13 @@ bool Core<K, V, P, H, E>::Valid(NodeTerms& terms) const {
   return true;
 }
 
+// Whether a value is kept past its expiry, perhaps for longer than who asks now may be given it.
+template <class K, class V, class P, class H, class E>
+bool Core<K, V, P, H, E>::IsKept(const NodeHeader& node, NodeIndex index) const {
+  return node.Has(NodeHeader::kTerms) && HasValidValue(node, index) &&
+         Now() < slab_.Terms(index)->LeavesAt();
+}
+
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::DestroyNode(NodeIndex index) {
   NodeT& node = *NodeAt(index);

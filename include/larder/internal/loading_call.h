@@ -127,13 +127,6 @@ auto LoadingCore<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const Loa
   return stale;
 }
 
-// Whether a value is kept past its expiry, perhaps for longer than who asks now may be given it.
-template <class K, class V, class P, class H, class E>
-bool LoadingCore<K, V, P, H, E>::IsKept(const NodeHeader& node, NodeIndex index) const {
-  return node.Has(NodeHeader::kTerms) && HasValidValue(node, index) &&
-         Now() < slab_.Terms(index)->LeavesAt();
-}
-
 template <class K, class V, class P, class H, class E>
 template <class Q>
 auto LoadingCore<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const LoadRequest& request)

@@ -112,6 +112,7 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   using Base::InCache;
   using Base::IndexOf;
   using Base::Invalidated;
+  using Base::IsKept;
   using Base::IsLive;
   using Base::kPlainKey;
   using Base::LifetimeOf;
@@ -144,7 +145,6 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   bool IsRefreshDue(const NodeTerms& terms, double early_refresh, ThreadRecord& thread) const;
   std::optional<Finding> Inspect(NodeT& node, NodeIndex index, const LoadRequest& request,
                                  bool& wants_load);
-  bool IsKept(const NodeHeader& node, NodeIndex index) const;
   template <class Q>
   Finding Consider(const Q& key, HashBits hash, const LoadRequest& request);
   static void Join(Finding& finding, std::shared_ptr<Flight> flight);
