@@ -22,8 +22,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "larder/cache.h"
-#include "tests/support/cache_fixture.h"
-#include "tests/support/manual_executor.h"
+#include "tests/support/bulk_fixture.h"
 
 namespace larder::test {
 namespace {
@@ -32,49 +31,9 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Optional;
 
-using IntCache = Cache<uint64_t, uint64_t>;
-using Keys = std::vector<uint64_t>;
-using Result = absl::StatusOr<uint64_t>;
-using Values = std::map<uint64_t, uint64_t>;
 using Answers = std::map<uint64_t, Result>;
 
-// What a call has returned, values and codes of errors, to compare with.
-std::vector<std::string> Seen(const std::vector<Result>& results) {
-  std::vector<std::string> seen;
-  for (const Result& result : results) {
-    seen.push_back(result.ok() ? absl::StrCat(*result)
-                               : absl::StatusCodeToString(result.status().code()));
-  }
-  return seen;
-}
-
-class BulkTest : public CacheFixture {
- protected:
-  IntCache::Options Options() {
-    auto options = OptionsFor<IntCache>(1000);
-    options.executor = &executor_;
-    return options;
-  }
-
-  // Ten times each key but those that are missing.
-  auto TenTimes() {
-    return [this](const Keys& keys) -> absl::StatusOr<Values> {
-      calls_.push_back(keys);
-      if (!status_.ok()) return status_;
-      Values values;
-      for (const uint64_t key : keys) {
-        if (!missing_.contains(key)) values[key] = factor_ * key;
-      }
-      return values;
-    };
-  }
-
-  ManualExecutor executor_;
-  std::vector<Keys> calls_;
-  std::set<uint64_t> missing_;
-  uint64_t factor_ = 10;
-  absl::Status status_;
-};
+class BulkTest : public BulkFixture {};
 
 // --- GetAll.
 
