@@ -2,10 +2,12 @@
 
 // A database that dies for 5 s and comes back slow: each option for loads, over time.
 //
-// --scale=FACTOR multiplies all times, from the outage to the ttl, but not the requests a second.
+// --scale=FACTOR multiplies all times, from the outage to the ttl, and the number of products, but
+// not the requests a second.
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -62,6 +64,7 @@ class Outage {
   explicit Outage(double scale)
       : scale_(scale),
         timeline_(OutageTimeline::DeadForFiveSeconds(scale)),
+        load_(Load(scale)),
         contenders_(OutageContenders(scale)),
         repetitions_(contenders_.size()) {}
 
@@ -90,6 +93,12 @@ class Outage {
 
  private:
   using Run = std::vector<OutageRecords>;
+
+  static OutageLoad Load(double scale) {
+    OutageLoad load;
+    load.products = std::max(10u, static_cast<uint32_t>(load.products * scale));
+    return load;
+  }
 
   void Report(benchmark::State& state, size_t contender) {
     while (state.KeepRunning()) {

@@ -103,6 +103,11 @@ absl::Duration Interval(const OutageLoad& load) {
   return absl::Seconds(1) / load.requests_per_second;
 }
 
+// "+ soft_timeout 100ms"
+std::string Titled(const std::string& option, absl::Duration time) {
+  return absl::StrCat(option, " ", absl::FormatDuration(time));
+}
+
 // The products in the order in which they are asked for: first each once, so that all caches have
 // seen all, as that of a service has that runs for long, then some more often than others.
 std::vector<uint32_t> ProductsToAsk(const OutageLoad& load, size_t requests) {
@@ -132,19 +137,23 @@ std::vector<OutageContender> OutageContenders(double scale) {
     set(all);
     contenders.push_back({std::move(name), std::move(title), options});
   };
-  add("refresh_after", "+ refresh_after 1 s", [&](CacheOptions& options) {
-    options.refresh_after = RefreshAfter(scale * absl::Seconds(1));
+  const absl::Duration refresh = scale * absl::Seconds(1);
+  add("refresh_after", Titled("+ refresh_after", refresh),
+      [&](CacheOptions& options) { options.refresh_after = RefreshAfter(refresh); });
+  const absl::Duration revalidate = scale * absl::Seconds(2);
+  add("stale_while_revalidate", Titled("+ stale_while_revalidate", revalidate),
+      [&](CacheOptions& options) { options.stale_while_revalidate = revalidate; });
+  const absl::Duration stale = scale * absl::Minutes(1);
+  add("stale_if_error", Titled("+ stale_if_error", stale),
+      [&](CacheOptions& options) { options.stale_if_error = stale; });
+  const absl::Duration soft = scale * absl::Milliseconds(100);
+  add("soft_timeout", Titled("+ the same, soft_timeout", soft), [&](CacheOptions& options) {
+    options.stale_if_error = stale;
+    options.soft_timeout = soft;
   });
-  add("stale_while_revalidate", "+ stale_while_revalidate 2 s",
-      [&](CacheOptions& options) { options.stale_while_revalidate = scale * absl::Seconds(2); });
-  add("stale_if_error", "+ stale_if_error 1 min",
-      [&](CacheOptions& options) { options.stale_if_error = scale * absl::Minutes(1); });
-  add("soft_timeout", "+ the same, soft_timeout 100 ms", [&](CacheOptions& options) {
-    options.stale_if_error = scale * absl::Minutes(1);
-    options.soft_timeout = scale * absl::Milliseconds(100);
-  });
-  add("hard_timeout", "+ hard_timeout 400 ms",
-      [&](CacheOptions& options) { options.hard_timeout = scale * absl::Milliseconds(400); });
+  const absl::Duration hard = scale * absl::Milliseconds(400);
+  add("hard_timeout", Titled("+ hard_timeout", hard),
+      [&](CacheOptions& options) { options.hard_timeout = hard; });
   add("circuit_breaker", "+ circuit_breaker, 5 in a row", [&](CacheOptions& options) {
     options.circuit_breaker = {.failures = 5, .open_for = scale * absl::Seconds(1)};
   });

@@ -100,7 +100,7 @@ std::string OutageTable::Format() const {
       "caches have seen all products. Latencies are from when\na request was due to its answer or "
       "error. Stale: answered with what had expired, the oldest of it this old. Queries:\nwhat the "
       "database got, and the most of that at once. A request counts in the phase that it was due "
-      "in; what was without an answer\nwhen the database died counts there.\n",
+      "in; what was without\nan answer when the database died counts there.\n",
       load_.requests_per_second, FormatCount(load_.products), load_.zipf_exponent,
       FormatTime(contenders_.back().options->ttl));
   for (size_t i = 0; i < timeline_.phases().size(); ++i) {
