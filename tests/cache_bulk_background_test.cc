@@ -107,6 +107,7 @@ TEST_F(BulkBackgroundTest, ALoaderWhoseCopyThrowsLeavesNoFlight) {
 TEST_F(BulkBackgroundTest, ABackgroundCallIsToldToStopOnceNobodyWantsAnyOfItsKeys) {
   auto options = Refreshing();
   options.background_timeout = absl::Seconds(2);
+  options.circuit_breaker.failures = 1;
   IntCache& cache = Make<IntCache>(options);
   cache.GetOrLoadAll(Keys{1, 2}, TenTimes());
   clock_.Advance(absl::Seconds(5));
@@ -119,6 +120,7 @@ TEST_F(BulkBackgroundTest, ABackgroundCallIsToldToStopOnceNobodyWantsAnyOfItsKey
     clock_.Advance(absl::Seconds(1));
     cache.RunMaintenance(100);
     stopped_after = stop.stop_requested();
+    EXPECT_EQ(cache.Stats().circuit, CircuitState::kOpen) << "that counts as a failure";
     factor_ = 100;
     return TenTimes()(keys);
   };

@@ -8,6 +8,7 @@
 #define LARDER_INTERNAL_LOADING_BULK_H_
 
 #include <algorithm>
+#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -54,14 +55,20 @@ class LoadingCore<K, V, P, H, E>::Batch {
   Batch& operator=(const Batch&) = delete;
   ~Batch() {
     Fail(absl::ResourceExhaustedError("the executor refused a load"));
-    if (admission_.has_value()) core_.loads_.breaker().Abandon(*admission_);
+    const uint64_t period = admission_.exchange(kNotAdmitted);
+    if (period != kNotAdmitted) core_.loads_.breaker().Abandon({period});
   }
 
   // Asks the circuit breaker; where it says no, the flights fail.
   bool Admit() {
-    admission_ = core_.loads_.breaker().Admit(core_.Now());
-    if (!admission_.has_value()) Fail(CircuitOpen());
-    return admission_.has_value();
+    const std::optional<CircuitBreaker::Admission> admission =
+        core_.loads_.breaker().Admit(core_.Now());
+    if (admission.has_value()) {
+      admission_.store(admission->period);
+    } else {
+      Fail(CircuitOpen());
+    }
+    return admission.has_value();
   }
 
   void SetAlarms() {
@@ -104,8 +111,8 @@ class LoadingCore<K, V, P, H, E>::Batch {
   }
 
   void Report(bool ok) {
-    if (!admission_.has_value()) return;
-    core_.loads_.breaker().Report(*std::exchange(admission_, std::nullopt), ok, core_.Now());
+    const uint64_t period = admission_.exchange(kNotAdmitted);
+    if (period != kNotAdmitted) core_.loads_.breaker().Report({period}, ok, core_.TimeOfLoad());
   }
 
   template <class Loader>
@@ -113,11 +120,13 @@ class LoadingCore<K, V, P, H, E>::Batch {
     std::vector<K> keys;
     keys.reserve(flights_.size());
     for (const std::shared_ptr<Flight>& flight : flights_) keys.push_back(flight->key);
+    StopWhenAll stop(flights_.size());
+    // Once it is too late for all of them the load has failed, whatever it still brings.
+    const std::stop_callback too_late(stop.token(), [this] { Report(false); });
+    for (const std::shared_ptr<Flight>& flight : flights_) stop.Watch(flight->stop.get_token());
     LoadTimer timer(core_);
     auto loaded = [&] {
       if constexpr (StoppableBulkLoader<Loader, K, V>) {
-        StopWhenAll stop(flights_.size());
-        for (const std::shared_ptr<Flight>& flight : flights_) stop.Watch(flight->stop.get_token());
         return loader(std::as_const(keys), stop.token());
       } else {
         return loader(std::as_const(keys));
@@ -171,7 +180,9 @@ class LoadingCore<K, V, P, H, E>::Batch {
 
   LoadingCore& core_;
   Flights flights_;
-  std::optional<CircuitBreaker::Admission> admission_;
+  // As in Flight.
+  static constexpr uint64_t kNotAdmitted = Flight::kNotAdmitted;
+  std::atomic<uint64_t> admission_{kNotAdmitted};
 };
 
 // A batch on its way to the executor.
