@@ -188,6 +188,30 @@ TEST_F(BulkBackgroundTest, PastTheSoftTimeoutStaleValuesAreReturned) {
   EXPECT_THAT(cache.GetAll(Keys{1, 2}), ElementsAre(Optional(100u), Optional(200u)));
 }
 
+// The executor has no thread but the one that asks.
+TEST_F(BulkBackgroundTest, ALoaderWaitsForTheExecutorWithADeadlineOnly) {
+  auto options = Options();
+  options.ttl = absl::Seconds(10);
+  options.stale_if_error = absl::Seconds(10);
+  IntCache& cache = Make<IntCache>(options);
+  cache.GetOrLoadAll(Keys{1}, TenTimes());
+  clock_.Advance(absl::Seconds(10));
+  factor_ = 100;
+  const auto outer = [&](uint64_t) -> Result {
+    EXPECT_THAT(Seen(cache.GetOrLoadAll(Keys{1, 2}, TenTimes(),
+                                        LoadOptions{.soft_timeout = absl::Seconds(1)})),
+                ElementsAre("10", "200"));
+    return 50;
+  };
+  cache.GetOrLoadAsync(5, outer, [](const Result&) {});
+  std::thread executor([&] { EXPECT_TRUE(executor_.RunOne()); });
+  EXPECT_TRUE(Eventually([&] { return executor_.queued() == 1 && cache.Contains(2); }));
+  clock_.Advance(absl::Seconds(1));
+  executor.join();
+  executor_.RunAll();
+  EXPECT_THAT(cache.GetAll(Keys{1, 5}), ElementsAre(Optional(100u), Optional(50u)));
+}
+
 TEST_F(BulkBackgroundTest, WithinTheDeadlineTheExecutorsOutcomeIsReturned) {
   IntCache& cache = Make<IntCache>(Options());
   std::thread caller([&] {

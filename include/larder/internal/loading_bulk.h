@@ -247,28 +247,33 @@ template <class Loader>
 void LoadingCore<K, V, P, H, E>::LeadAll(std::vector<Asked>& asked, const LoadRequest& request,
                                          Loader& loader, ThreadRecord& thread) {
   using Verdict = typename Finding::Verdict;
-  Flights own;
+  Flights here;
+  Flights later;
   Flights refreshes;
   Flights others;
-  bool timed = false;
   for (Asked& item : asked) {
     const Finding& finding = item.finding;
     if (finding.flight == nullptr) continue;
-    const bool leads = finding.verdict == Verdict::kLead;
-    if (leads) timed |= request.GivesUpAt(static_cast<bool>(finding.value)) != kNever;
-    const bool joins = finding.verdict == Verdict::kJoin;
-    (leads ? own : joins ? others : refreshes).push_back(finding.flight);
-  }
-  if (!refreshes.empty()) LaunchBatch(std::move(refreshes), loader);
-  if (!own.empty()) {
-    if (timed) {
-      LaunchBatch(std::move(own), loader);
+    if (finding.verdict == Verdict::kLead) {
+      const bool timed = request.GivesUpAt(static_cast<bool>(finding.value)) != kNever;
+      (timed ? later : here).push_back(finding.flight);
     } else {
-      LeadBatchHere(std::move(own), loader, thread);
+      (finding.verdict == Verdict::kJoin ? others : refreshes).push_back(finding.flight);
     }
   }
+  if (!refreshes.empty()) LaunchBatch(std::move(refreshes), loader);
+  if (!later.empty()) {
+    // One call for all; but a loader must not wait without a deadline for what may be waiting for
+    // its own thread of the executor.
+    if (!request.in_loader) {
+      later.insert(later.end(), here.begin(), here.end());
+      here.clear();
+    }
+    LaunchBatch(std::move(later), loader);
+  }
+  if (!here.empty()) LeadBatchHere(std::move(here), loader, thread);
   // As in LoadSlowly: a loader's thread begins what it waits for and nobody has begun.
-  if (thread.loads_led != 0) Batch(*this, std::move(others)).Run(loader, thread);
+  if (request.in_loader) Batch(*this, std::move(others)).Run(loader, thread);
 }
 
 // Finds out about each key, then starts what loads that takes. Throws what a key's copy, hash or
