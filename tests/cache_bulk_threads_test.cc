@@ -142,7 +142,7 @@ IntCache::Options SmallCache() {
 }
 
 TEST(CacheBulkThreadsTest, LoadsInTheCallersThreads) {
-  for (int round = 0; round < Rounds(25); ++round) {
+  for (int round = 0; round < Rounds(10); ++round) {
     RunRound(SeedOfRound(round), SmallCache(), LoadOptions::Default());
   }
 }
@@ -150,7 +150,7 @@ TEST(CacheBulkThreadsTest, LoadsInTheCallersThreads) {
 TEST(CacheBulkThreadsTest, LoadsThatTakeTurns) {
   auto options = SmallCache();
   options.max_concurrent_loads = 1;
-  for (int round = 0; round < Rounds(25); ++round) {
+  for (int round = 0; round < Rounds(10); ++round) {
     RunRound(SeedOfRound(round), options, LoadOptions::Default());
   }
 }
@@ -159,7 +159,7 @@ TEST(CacheBulkThreadsTest, LoadsOnAnExecutor) {
   const auto pool = ThreadPool::Create({.threads = 2}).value();
   auto options = SmallCache();
   options.executor = pool.get();
-  for (int round = 0; round < Rounds(25); ++round) {
+  for (int round = 0; round < Rounds(10); ++round) {
     RunRound(SeedOfRound(round), options, LoadOptions{.hard_timeout = absl::Hours(1)});
   }
 }
@@ -174,7 +174,7 @@ TEST(CacheBulkThreadsTest, LoadsInTheBackgroundToo) {
   options.negative_ttl = absl::Microseconds(10);
   options.max_concurrent_loads = 2;
   options.retry_after = absl::ZeroDuration();
-  for (int round = 0; round < Rounds(25); ++round) {
+  for (int round = 0; round < Rounds(10); ++round) {
     SCOPED_TRACE(testing::Message() << "LARDER_TEST_SEED=" << SeedOfRound(round));
     auto cache = IntCache::Create(options).value();
     auto database = std::make_unique<Database>(*cache);
