@@ -144,8 +144,8 @@ def panels(run):
 
 
 def phase_table(run, phase):
-    head = [phase["name"], "requests", "errors", "", "stale", "oldest", "p50", "p99", "p99.9", "max",
-            "queries", "at once"]
+    head = [phase["name"], "requests", "errors", "stale", "oldest", "p50", "p99", "p99.9", "max", "queries",
+            "at once"]
     rows = []
     for contender in run.measured_contenders():
         def get(counter):
@@ -153,7 +153,7 @@ def phase_table(run, phase):
 
         times = [format_nanos(get(f"{k}_ms") * MILLI) for k in ("p50", "p99", "p999", "max")]
         oldest = format_nanos(get("oldest_stale_ms") * MILLI) if get("stale") else ""
-        rows.append(row([contender["title"], f"{get('samples'):,.0f}", f"{get('errors'):,.0f}",
+        rows.append(row([contender["title"], f"{get('samples'):,.0f}",
                          f"{get('errors') / max(1, get('samples')):.1%}", f"{get('stale'):,.0f}",
                          oldest, *times, f"{get('queries'):,.0f}",
                          f"{get('most_queries_at_once'):,.0f}"]))

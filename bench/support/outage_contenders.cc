@@ -147,7 +147,7 @@ std::vector<OutageContender> OutageContenders(double scale) {
   add("stale_if_error", Titled("+ stale_if_error", stale),
       [&](CacheOptions& options) { options.stale_if_error = stale; });
   const absl::Duration soft = scale * absl::Milliseconds(100);
-  add("soft_timeout", Titled("+ the same, soft_timeout", soft), [&](CacheOptions& options) {
+  add("soft_timeout", Titled("+ stale_if_error, soft_timeout", soft), [&](CacheOptions& options) {
     options.stale_if_error = stale;
     options.soft_timeout = soft;
   });
