@@ -27,9 +27,7 @@ bool FlightBase::TryBegin(ThreadRecord* leader) {
   return true;
 }
 
-bool FlightBase::TryFinish() {
-  return stage_.exchange(Stage::kFinished) != Stage::kFinished;
-}
+bool FlightBase::TryFinish() { return stage_.exchange(Stage::kFinished) != Stage::kFinished; }
 
 // Follows leader -> what it waits for -> its leader ... to `thread`. A step counts only if the
 // flight is still in the air after it was read whom its leader waits for: then the leader has not

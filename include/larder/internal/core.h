@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Core: the entries of a Cache, one class in several files: its state here, its beginning and end
-// in core_lifecycle.h, lookups in core_read.h, changes in core_write.h, how entries leave in
-// core_removal.h and core_clear.h, what refreshed, stale and tagged entries have in core_terms.h,
-// loads in loading_call.h, loading_bulk.h and others, walks over all entries in core_walk.h, the
-// growth of tables in core_growth.h, prefetches in core_prefetch.h.
+// Core: the entries of a Cache, one class in several files: its state here, what it does in
+// core_lifecycle.h, core_read.h (lookups), core_write.h, core_invalidate.h, core_removal.h (how
+// entries leave), core_terms.h, core_walk.h, core_clear.h, core_growth.h, core_prefetch.h.
 
 #ifndef LARDER_INTERNAL_CORE_H_
 #define LARDER_INTERNAL_CORE_H_
