@@ -288,7 +288,7 @@ class Cache {
       const Q& key, Loader&& loader, const LoadOptions& options = LoadOptions::Default()) {
     auto start = [this, key = K(key), loader = std::forward<Loader>(loader),
                   options](auto callback) mutable {
-      GetOrLoadAsync(key, std::move(loader), std::move(callback), options);
+      this->GetOrLoadAsync(key, std::move(loader), std::move(callback), options);
     };
     return LoadAwaiter<V, decltype(start)>(std::move(start));
   }
