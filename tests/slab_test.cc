@@ -114,7 +114,9 @@ TEST(SlabTest, EachNodeHasItsOwnExtra) {
   for (uint64_t i = 0; i < kNodes; ++i) {
     const NodeIndex index = slots.Allocate();
     ASSERT_TRUE(slab.EnsureExtra(index));
-    *slab.Extra(index) = {.weight = i, .idle_ttl = 1, .hard_deadline = 2};
+    slab.Extra(index)->weight = i;
+    slab.Extra(index)->idle_ttl = 1;
+    slab.Extra(index)->hard_deadline = 2;
     slab.At<BigNode>(index)->payload[2] = i + 1;
   }
   for (uint64_t i = 0; i < kNodes; ++i) {

@@ -92,6 +92,9 @@ class Cache {
   // out.
   static absl::StatusOr<std::unique_ptr<Cache>> Create(Options options) {
     if (absl::Status status = options.Validate(); !status.ok()) return status;
+    if (!internal::StringLike<K> && !options.prefixes.empty()) {
+      return absl::InvalidArgumentError("prefixes are for keys that are strings");
+    }
     auto core = Core::Create(options, std::move(options.weigher), std::move(options.on_removal));
     if (!core.ok()) return core.status();
     std::unique_ptr<Cache> cache(new (std::nothrow) Cache(*std::move(core)));
