@@ -19,6 +19,7 @@
 #include "larder/internal/flight_alarm.h"
 #include "larder/internal/hash.h"
 #include "larder/internal/load_settings.h"
+#include "larder/internal/tags.h"
 #include "larder/options.h"
 
 namespace larder::internal {
@@ -70,8 +71,8 @@ struct Flight : FlightBase {
   // get if nothing else comes.
   absl::Status status = threw;
   Handle<K, V> value;  // where status is OK
-  // A tag of what was loaded was invalidated since the load was asked for.
-  bool tags_outdated = false;
+  // The tags and prefixes of what was loaded, stored or not.
+  TagSetHold tags;
 
   // --- Under the stripe's lock.
   bool outdated = false;  // the key was written or removed since the load was asked for

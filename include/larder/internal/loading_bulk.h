@@ -50,14 +50,17 @@ struct LoadingCore<K, V, P, H, E>::Asked {
 template <class K, class V, class P, class H, class E>
 class LoadingCore<K, V, P, H, E>::Batch {
  public:
-  Batch(LoadingCore& core, Flights flights) : core_(core), flights_(std::move(flights)) {}
+  explicit Batch(LoadingCore& core) : core_(core) {}
   Batch(const Batch&) = delete;
   Batch& operator=(const Batch&) = delete;
   ~Batch() {
-    Fail(absl::ResourceExhaustedError("the executor refused a load"));
+    Fail(absl::ResourceExhaustedError("the executor refused a load, or it was dropped"));
     const uint64_t period = admission_.exchange(kNotAdmitted);
     if (period != kNotAdmitted) core_.loads_.breaker().Abandon({period});
   }
+
+  void Take(Flights flights) noexcept { flights_ = std::move(flights); }
+  bool empty() const { return flights_.empty(); }
 
   // Asks the circuit breaker; where it says no, the flights fail.
   bool Admit() {
@@ -216,10 +219,8 @@ class LoadingCore<K, V, P, H, E>::BulkTask {
 
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-void LoadingCore<K, V, P, H, E>::LeadBatchHere(Flights flights, Loader& loader,
-                                               ThreadRecord& thread) {
-  Batch batch(*this, std::move(flights));
-  if (!batch.Admit()) return;
+void LoadingCore<K, V, P, H, E>::LeadBatchHere(Batch& batch, Loader& loader, ThreadRecord& thread) {
+  if (batch.empty() || !batch.Admit()) return;
   SlotHold slot;
   if (absl::Status status = WaitForSlot(thread, slot); !status.ok()) return batch.Fail(status);
   batch.Run(loader, thread);
@@ -228,9 +229,9 @@ void LoadingCore<K, V, P, H, E>::LeadBatchHere(Flights flights, Loader& loader,
 // The loader is copied: it may be needed again.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
-void LoadingCore<K, V, P, H, E>::LaunchBatch(Flights flights, Loader& loader) {
+void LoadingCore<K, V, P, H, E>::LaunchBatch(std::shared_ptr<Batch> batch, Loader& loader) {
   using Stored = std::remove_const_t<Loader>;
-  const auto batch = std::make_shared<Batch>(*this, std::move(flights));
+  if (batch->empty()) return;
   if constexpr (!std::copy_constructible<Stored>) {
     batch->Fail(CannotRunLater());
   } else {
@@ -241,11 +242,12 @@ void LoadingCore<K, V, P, H, E>::LaunchBatch(Flights flights, Loader& loader) {
   }
 }
 
-// Runs or launches the flights that the findings left to the caller.
+// Runs or launches the flights that the findings left to the caller. From `batched` on each of them
+// lands, whatever is thrown.
 template <class K, class V, class P, class H, class E>
 template <class Loader>
 void LoadingCore<K, V, P, H, E>::LeadAll(std::vector<Asked>& asked, const LoadRequest& request,
-                                         Loader& loader, ThreadRecord& thread) {
+                                         Loader& loader, ThreadRecord& thread, bool& batched) {
   using Verdict = typename Finding::Verdict;
   Flights here;
   Flights later;
@@ -261,19 +263,26 @@ void LoadingCore<K, V, P, H, E>::LeadAll(std::vector<Asked>& asked, const LoadRe
       (finding.verdict == Verdict::kJoin ? others : refreshes).push_back(finding.flight);
     }
   }
-  if (!refreshes.empty()) LaunchBatch(std::move(refreshes), loader);
-  if (!later.empty()) {
-    // One call for all; but a loader must not wait without a deadline for what may be waiting for
-    // its own thread of the executor.
-    if (!request.in_loader) {
-      later.insert(later.end(), here.begin(), here.end());
-      here.clear();
-    }
-    LaunchBatch(std::move(later), loader);
+  // One call for all; but a loader must not wait without a deadline for what may be waiting for its
+  // own thread of the executor.
+  if (!later.empty() && !request.in_loader) {
+    later.insert(later.end(), here.begin(), here.end());
+    here.clear();
   }
-  if (!here.empty()) LeadBatchHere(std::move(here), loader, thread);
+  auto refreshing = std::make_shared<Batch>(*this);
+  auto launched = std::make_shared<Batch>(*this);
+  Batch led(*this);
+  refreshing->Take(std::move(refreshes));
+  launched->Take(std::move(later));
+  led.Take(std::move(here));
+  batched = true;
+  LaunchBatch(std::move(refreshing), loader);
+  LaunchBatch(std::move(launched), loader);
+  LeadBatchHere(led, loader, thread);
   // As in LoadSlowly: a loader's thread begins what it waits for and nobody has begun.
-  if (request.in_loader) Batch(*this, std::move(others)).Run(loader, thread);
+  Batch joined(*this);
+  if (request.in_loader) joined.Take(std::move(others));
+  joined.Run(loader, thread);
 }
 
 // Finds out about each key, then starts what loads that takes. Throws what a key's copy, hash or
@@ -285,6 +294,7 @@ void LoadingCore<K, V, P, H, E>::StartLoads(std::span<const Q> keys, std::vector
                                             ThreadRecord& thread) {
   using Verdict = typename Finding::Verdict;
   std::unordered_set<const Flight*> own;
+  bool batched = false;
   try {
     for (Asked& item : asked) {
       request.refresh_drawn = item.refresh_drawn;
@@ -296,14 +306,14 @@ void LoadingCore<K, V, P, H, E>::StartLoads(std::span<const Q> keys, std::vector
         finding.verdict = Verdict::kLead;
       }
     }
-    LeadAll(asked, request, loader, thread);
+    LeadAll(asked, request, loader, thread, batched);
   } catch (...) {
     for (const Asked& item : asked) {
       Flight* const flight = item.finding.flight.get();
       if (flight == nullptr) continue;
       if (item.finding.verdict == Verdict::kJoin) {
         LeaveFlight(*flight, AfterTimeout::kGoOn);
-      } else {
+      } else if (!batched) {
         Fail(*flight, absl::InternalError("the call that was to load the key threw an exception"));
       }
     }

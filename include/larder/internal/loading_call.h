@@ -238,7 +238,7 @@ bool LoadingCore<K, V, P, H, E>::IsTooOld(const Finding& finding) const {
   if (finding.outdated) return true;
   const Flight& flight = *finding.flight;
   if (finding.tags_generation == flight.stamp) return false;
-  return flight.tags_outdated ||
+  return !Tags::Valid(flight.tags.get(), flight.stamp) ||
          (flight.value && Invalidated(*NodeAt(IndexOf(flight.value)), IndexOf(flight.value)));
 }
 

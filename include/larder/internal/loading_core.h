@@ -256,11 +256,11 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
                   Loader& loader, ThreadRecord& thread);
   template <class Loader>
   void LeadAll(std::vector<Asked>& asked, const LoadRequest& request, Loader& loader,
-               ThreadRecord& thread);
+               ThreadRecord& thread, bool& batched);
   template <class Loader>
-  void LeadBatchHere(Flights flights, Loader& loader, ThreadRecord& thread);
+  void LeadBatchHere(Batch& batch, Loader& loader, ThreadRecord& thread);
   template <class Loader>
-  void LaunchBatch(Flights flights, Loader& loader);
+  void LaunchBatch(std::shared_ptr<Batch> batch, Loader& loader);
   void AnswerAll(std::vector<Asked>& asked, const LoadRequest& request,
                  std::vector<absl::StatusOr<V>>& results, ThreadRecord& thread);
 

@@ -216,6 +216,7 @@ absl::Status LoadingCore<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&&
                  .tags = std::move(loaded.tags)};
   if (absl::Status status = put.Validate(); !status.ok()) return status;
   put.tags.insert(put.tags.end(), options.tags.begin(), options.tags.end());
+  flight.tags = TagSetHold(tags_, AcquireTags(flight.key, put.tags));
   const uint64_t weight = WeightFor(flight.key, loaded.value, put.weight);
   // Too heavy to keep is no reason not to answer.
   if (Rejects(weight, thread)) {
@@ -229,7 +230,6 @@ absl::Status LoadingCore<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&&
   if (NeedsTerms(flight, put)) {
     terms.emplace(tags_, AcquireTags(flight.key, put.tags));
     if (!Tags::Valid(terms->tag_set, flight.stamp)) {
-      flight.tags_outdated = true;
       return KeepUnstored(flight, std::move(loaded.value), 0);
     }
     GiveTerms({.refresh_after = *put.refresh_after,
@@ -269,6 +269,7 @@ absl::Status LoadingCore<K, V, P, H, E>::KeepUnstored(Flight& flight, V&& value,
 // An answer, too: what there was isn't any more.
 template <class K, class V, class P, class H, class E>
 void LoadingCore<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thread) {
+  flight.tags = TagSetHold(tags_, AcquireTags(flight.key, flight.options.tags));
   const int64_t ttl = flight.settings.negative_ttl;
   if (ttl == 0) {
     if (!flight.old) return;
@@ -284,9 +285,8 @@ void LoadingCore<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thr
                  .lifetime = LifetimeOf(absl::Nanoseconds(ttl), absl::InfiniteDuration(), thread),
                  .outdates_flight = false};
   EntryTerms terms(tags_, AcquireTags(flight.key, flight.options.tags));
-  flight.tags_outdated = !Tags::Valid(terms.tag_set, flight.stamp);
   bool stored = false;
-  if (!flight.tags_outdated) {
+  if (Tags::Valid(terms.tag_set, flight.stamp)) {
     GiveTerms({.stamp = flight.stamp, .negative = true}, terms, entry);
     const auto current = [&flight](NodeIndex) { return !flight.outdated; };
     stored = Store(K(flight.key), NoValue(), entry, current, thread) == StoreResult::kStored;

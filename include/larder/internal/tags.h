@@ -240,6 +240,30 @@ class Tags {
   size_t idle_count_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
+// Holds a set of tags until its end.
+class TagSetHold {
+ public:
+  TagSetHold() = default;
+  // Takes over what Acquire() gave.
+  TagSetHold(Tags& tags, const TagSet* set) : tags_(&tags), set_(set) {}
+  TagSetHold(TagSetHold&& other) noexcept
+      : tags_(other.tags_), set_(std::exchange(other.set_, nullptr)) {}
+  TagSetHold& operator=(TagSetHold&& other) noexcept {
+    std::swap(tags_, other.tags_);
+    std::swap(set_, other.set_);
+    return *this;
+  }
+  ~TagSetHold() {
+    if (set_ != nullptr) tags_->Release(set_);
+  }
+
+  const TagSet* get() const { return set_; }
+
+ private:
+  Tags* tags_ = nullptr;
+  const TagSet* set_ = nullptr;
+};
+
 }  // namespace larder::internal
 
 #endif  // LARDER_INTERNAL_TAGS_H_
