@@ -60,6 +60,8 @@ struct Flight : FlightBase {
   bool refreshes = false;   // there was such a value
   bool background = false;  // nobody waited for it when it was asked for
   FlightAlarm alarm;
+  // Its place in the limiter's queue, plus one; 0: none.
+  std::atomic<uint64_t> queued{0};
   std::stop_source stop;
 
   // The circuit breaker's, until it is given back: by Report(), or, where the flight was ended

@@ -223,7 +223,8 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   template <class Loader>
   void Launch(const std::shared_ptr<Flight>& flight, Loader&& loader);
   template <class Task, class Refuse>
-  void Enqueue(Task task, bool in_loader, Refuse&& refuse);
+  uint64_t Enqueue(Task task, bool in_loader, Refuse&& refuse);
+  void LeaveQueue(Flight& flight);
   template <class Task>
   static void Submit(Task task);
   // A load that another's loader waits for must not wait for that one's slot.

@@ -184,6 +184,14 @@ void LoadingCore<K, V, P, H, E>::Report(Flight& flight, bool begun, bool ok) {
     }
   }
   flight.alarm.Cancel(loads_);
+  if (!begun) LeaveQueue(flight);
+}
+
+// What has been given up makes room for others that wait.
+template <class K, class V, class P, class H, class E>
+void LoadingCore<K, V, P, H, E>::LeaveQueue(Flight& flight) {
+  const uint64_t queued = flight.queued.exchange(0);
+  if (queued != 0) loads_.limiter()->Cancel(queued - 1);
 }
 
 // The entry that should have been replaced is served on, and not loaded again before `nanos`.

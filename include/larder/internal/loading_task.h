@@ -156,8 +156,10 @@ void LoadingCore<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, L
     if (!Admit(*flight)) return;
     try {
       if (flight->background) SetAlarm(flight);
-      Enqueue(Task(*this, flight, std::forward<Loader>(loader)), flight->in_loader,
-              [&](absl::Status status) { Fail(*flight, std::move(status)); });
+      flight->queued = Enqueue(Task(*this, flight, std::forward<Loader>(loader)), flight->in_loader,
+                               [&](absl::Status status) { Fail(*flight, std::move(status)); });
+      // It may have been given up meanwhile.
+      if (flight->finished()) LeaveQueue(*flight);
     } catch (const std::bad_alloc&) {
       Fail(*flight, absl::ResourceExhaustedError("no memory to start a load"));
     } catch (...) {
@@ -168,20 +170,25 @@ void LoadingCore<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, L
 }
 
 // Lets a task run once it may: at once, where a loader may be waiting for it (`in_loader`).
-// `refuse` is called with the error where too many wait already.
+// `refuse` is called with the error where too many wait already. Returns its place in the limiter's
+// queue, plus one; 0: it doesn't wait.
 template <class K, class V, class P, class H, class E>
 template <class Task, class Refuse>
-void LoadingCore<K, V, P, H, E>::Enqueue(Task task, bool in_loader, Refuse&& refuse) {
+uint64_t LoadingCore<K, V, P, H, E>::Enqueue(Task task, bool in_loader, Refuse&& refuse) {
   LoadLimiter* const limiter = LimiterFor(in_loader);
-  if (limiter == nullptr) return Submit(std::move(task));
+  if (limiter == nullptr) {
+    Submit(std::move(task));
+    return 0;
+  }
   LoadLimiter::Callback granted = [task = std::move(task)]() mutable {
     task.TakeSlot();
     Submit(std::move(task));
   };
-  LoadLimiter::Ticket ticket;
+  LoadLimiter::Ticket ticket = 0;
   const LoadLimiter::Answer answer = limiter->Acquire(std::move(granted), &ticket);
   if (answer == LoadLimiter::Answer::kGranted) std::move(granted)();
   if (answer == LoadLimiter::Answer::kRefused) refuse(limiter->RefusedError());
+  return answer == LoadLimiter::Answer::kQueued ? ticket + 1 : 0;
 }
 
 // Waits for a slot for a load that this thread is to run.
