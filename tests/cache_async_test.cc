@@ -108,6 +108,7 @@ TEST_F(CacheAsyncTest, AnAsynchronousLoadIsFinishedByWhoeverHasIt) {
   EXPECT_EQ(second.text(), "1, joined, 0");
   // Only the first counts.
   load->Finish("3");
+  load->FinishNotModified();
   EXPECT_EQ(cache.Get("k"), "1");
 }
 

@@ -52,13 +52,13 @@ class AsyncLoad {
   AsyncLoad(AsyncLoad&&) noexcept = default;
   AsyncLoad& operator=(AsyncLoad&&) noexcept = default;
 
-  // As for LoadContext. Require: not finished yet.
+  // As for LoadContext. Require: neither finished nor moved from.
   const V* old_value() const { return target_->context().old_value(); }
   const std::stop_token& stop_token() const { return target_->context().stop_token(); }
 
   // The old value is still right.
   void FinishNotModified(std::optional<absl::Duration> ttl = std::nullopt) {
-    Finish(target_->context().NotModified(ttl));
+    if (target_ != nullptr) Finish(target_->context().NotModified(ttl));
   }
 
   // Ends the load with a V, a Loaded<V>, an error, or an absl::StatusOr. Stores the value on this
