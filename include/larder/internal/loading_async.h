@@ -54,10 +54,12 @@ void LoadingCore<K, V, P, H, E>::LoadAsync(const Q& key, Loader&& loader, Result
                                            const LoadOptions& options, bool wants_age) {
   using StoredLoader = std::decay_t<Loader>;
   struct Call final : AsyncCall {
-    Call(LoadingCore& core, const Q& key, HashBits hash, const LoadOptions& options, bool wants_age,
-         ResultCallback callback, Loader&& given)
-        : AsyncCall(core, K(key), hash, options, wants_age, std::move(callback)),
-          loader(std::forward<Loader>(given)) {}
+    Call(LoadingCore& cache, const Q& asked_key, HashBits key_hash,
+         const LoadOptions& given_options, bool wants_age, ResultCallback given_callback,
+         Loader&& given_loader)
+        : AsyncCall(cache, K(asked_key), key_hash, given_options, wants_age,
+                    std::move(given_callback)),
+          loader(std::forward<Loader>(given_loader)) {}
     void Launch(const std::shared_ptr<Flight>& flight) override {
       this->core->LoadingCore::Launch(flight, std::move(loader));
     }
