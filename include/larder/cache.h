@@ -81,11 +81,11 @@ class Cache {
 
   struct Options : CacheOptions {
     // What an entry weighs, where PutOptions::weight doesn't say. Empty: 1.
-    std::function<uint64_t(const K&, const V&)> weigher;
+    std::function<uint64_t(const K&, const V&)> weigher = nullptr;
     // Told of each removed entry, once, after it left; on the thread that removed it. Not called
     // for what the destructor finds. What it throws reaches the caller of the operation, which is
     // done.
-    std::function<void(const K&, const V&, RemovalCause)> on_removal;
+    std::function<void(const K&, const V&, RemovalCause)> on_removal = nullptr;
   };
 
   // InvalidArgument names the option and its value; ResourceExhausted where memory or threads are
