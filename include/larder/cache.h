@@ -230,8 +230,8 @@ class Cache {
   //
   // Returns the loader's error; FailedPrecondition where a loader asks for the key that it is
   // loading, itself or through other keys, caches and threads that wait for each other;
-  // InvalidArgument for a ttl that isn't positive. What the loader throws reaches its own caller;
-  // those who wait get an Internal error.
+  // InvalidArgument for an option out of range, also one of the loader's, unless there is a value
+  // already. What the loader throws reaches its own caller; those who wait get an Internal error.
   //
   // CacheOptions and LoadOptions say more: entries are refreshed in the background before they
   // expire (refresh_after, early_refresh), returned past their expiry while that happens
@@ -240,7 +240,8 @@ class Cache {
   // many loads wait for each other (ResourceExhausted past max_queued_loads) or, while a database
   // fails, aren't tried (circuit_breaker: Unavailable). docs/semantics.md has all of it in a table.
   // With any of the first and with timeouts, the loader may run on the executor and outlast the
-  // call: it is copied or moved for that, and what it refers to must live on; see LoadsAtClose.
+  // call: it is copied or moved for that (the load fails with FailedPrecondition if it can't be),
+  // and what it refers to must live on; see LoadsAtClose.
   template <class Q = K, LoaderFor<K, V> Loader>
   absl::StatusOr<V> GetOrLoad(const Q& key, Loader&& loader,
                               const LoadOptions& options = LoadOptions::Default()) requires
@@ -259,7 +260,7 @@ class Cache {
   // The same without waiting. `loader` (see loader.h), asynchronous or not, runs on the executor.
   // `callback` is called once, with an absl::StatusOr<V> or an absl::StatusOr<LoadResult<V>>: by
   // this call if the value is there, else on the executor, or, if that refuses, wherever the load
-  // ended. If the cache is destroyed first it is called with Cancelled. It must not throw.
+  // ended. If the cache is destroyed first: see LoadsAtClose. It must not throw.
   template <class Q = K, class Loader, class Callback>
   requires(LoaderFor<Loader, K, V> || AsyncLoaderFor<Loader, K, V>) void GetOrLoadAsync(
       const Q& key, Loader&& loader, Callback&& callback,
@@ -337,9 +338,10 @@ class Cache {
     core_->ForEach(f);
   }
 
-  // Reclaims expired entries and destroys removed values, working on `budget` of them at most;
-  // returns how many it worked on. 0: there is nothing to do now. Writers and the background
-  // thread, if there is one, do the same.
+  // Reclaims expired and invalidated entries and destroys removed values, working on `budget` of
+  // them at most; returns how many it worked on. 0: there is nothing to do now. Writers and the
+  // background thread, if there is one, do the same. On a clock of your own it also does what has
+  // come due (see CacheOptions::clock).
   size_t RunMaintenance(size_t budget) { return core_->RunMaintenance(budget); }
 
   // Looks for contradictions in the cache's inner state; Internal says what is wrong. For tests:

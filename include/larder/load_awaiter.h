@@ -24,9 +24,10 @@ namespace larder {
 //
 // The coroutine isn't suspended where the value is there, or where the load has ended by then. Else
 // it is resumed once, on the cache's executor, or, if that refuses, wherever the load ended; also
-// when the cache is destroyed first, with Cancelled. So it may well go on in another thread, and,
-// in that last case, must not use the cache again. What runs in the coroutine until it is suspended
-// next, or ends, is a task of the executor's: it should be short, and must not throw out of it.
+// when the cache is destroyed first (see LoadsAtClose). So it may well go on in another thread,
+// and, in that last case, must not use the cache again. What runs in the coroutine until it is
+// suspended next, or ends, is a task of the executor's: it should be short, and must not throw out
+// of it.
 //
 // A coroutine may be destroyed while it is suspended here, as long as it isn't being resumed in
 // another thread at that moment: the load goes on, and nobody is resumed.

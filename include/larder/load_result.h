@@ -23,7 +23,7 @@ struct LoadResult {
   V value;
   LoadSource source = LoadSource::kMemory;
   // Since the value was stored, or confirmed as not modified. Infinite where it isn't known: for
-  // entries stored by a call that isn't a GetOrLoadResult, and without tags, refresh or stale
+  // entries stored by a call that returns no LoadResult, and without tags, refresh or stale
   // windows.
   absl::Duration age = absl::ZeroDuration();
 };

@@ -27,10 +27,14 @@ enum class AfterTimeout {
 };
 
 // What becomes of loads that others than a caller's thread run when the cache is destroyed. Those
-// that haven't begun are dropped either way; callbacks that wait get a Cancelled error.
+// that haven't begun are dropped either way, and their callbacks get a Cancelled error.
 enum class LoadsAtClose {
-  kWait,     // the destructor tells them to stop, and waits until their loaders have returned
-  kAbandon,  // it tells them to stop, and doesn't wait: what loaders refer to must live on
+  // The destructor tells them to stop, and waits until their loaders have returned, and those that
+  // are asynchronous are finished; callbacks get what they bring.
+  kWait,
+  // It tells them to stop, and doesn't wait: what loaders refer to must live on. Callbacks get a
+  // Cancelled error.
+  kAbandon,
 };
 
 struct CacheOptions {
@@ -83,7 +87,7 @@ struct CacheOptions {
   absl::Duration retry_after = absl::Seconds(1);
 
   // After this long, a GetOrLoad that could return a stale value does; the load goes on, and lands
-  // later. > 0.
+  // later. > 0. Without stale_if_error there is none to return, and this changes nothing.
   absl::Duration soft_timeout = absl::InfiniteDuration();
 
   // After this long, a GetOrLoad returns a stale value or DeadlineExceeded. > 0. With any of the
@@ -92,7 +96,8 @@ struct CacheOptions {
   AfterTimeout after_timeout = AfterTimeout::kGoOn;
 
   // The time that a load in the background gets, whoever waits for it. > 0. After that it has
-  // failed: it is told to stop, and what it brings is dropped.
+  // failed: it is told to stop, and what it brings is dropped. Infinite: while one hangs, its key
+  // isn't refreshed again, and who needs a newer value waits for it.
   absl::Duration background_timeout = absl::InfiniteDuration();
 
   // How long a loader's NotFound is kept as the answer. >= 0; 0: it isn't kept.
@@ -100,7 +105,8 @@ struct CacheOptions {
 
   // The factor beta of probabilistic early refresh (XFetch): each hit refreshes, in the background,
   // with a probability that grows towards the entry's expiry, over a time of about as long as its
-  // load took, times beta. >= 0; 0: off; 1: as in the paper.
+  // load took, times beta. >= 0; 0: off; 1: as in the paper. Set
+  // for single calls only, it may pass over what calls without it have stored.
   double early_refresh = 0;
 
   // The most loads that run at once, others wait in order. 0: no limit. A load that was started by

@@ -11,7 +11,8 @@
 namespace larder {
 
 enum class RemovalCause : uint8_t {
-  kErased,    // Erase, EraseIf, or a Compute that returned nothing
+  kErased,    // Erase, EraseIf, Expire, a Compute that returned nothing, a refresh that brought
+              // NotFound; or its tag or prefix was invalidated
   kReplaced,  // a newer value was put under the same key
   kEvicted,   // the cache was over its capacity
   kExpired,   // its ttl or idle_ttl ran out

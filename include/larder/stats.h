@@ -39,7 +39,7 @@ struct CacheStats {
 
   uint64_t evictions = 0;    // entries removed because the cache was full
   uint64_t expirations = 0;  // entries removed after their ttl or idle_ttl
-  uint64_t erased = 0;       // entries removed by Erase, EraseIf, Compute, and by their tags
+  uint64_t erased = 0;       // entries removed with the cause kErased, see removal_cause.h
   uint64_t replaced = 0;     // entries removed by a newer value
   uint64_t cleared = 0;      // entries removed by Clear, which doesn't ask which had expired
 
