@@ -152,6 +152,24 @@ TEST_F(CacheLoadLimitsTest, LoadsInsideOfLoadsNeedNoSlot) {
   EXPECT_EQ(Text(cache.GetOrLoad("20", load)), "end");
 }
 
+TEST_F(CacheLoadLimitsTest, LoadsThatAsynchronousLoadersAskForNeedNoSlot) {
+  LoadCache& cache = MakeLimited(1);
+  std::string blocking;
+  std::string result;
+  cache.GetOrLoadAsync(
+      "outer",
+      [&](const std::string&, AsyncLoad<std::string> load) {
+        blocking = Text(cache.GetOrLoad("first", Loading("1")));
+        cache.GetOrLoadAsync("second", Loading("2"),
+                             [load = std::make_shared<AsyncLoad<std::string>>(std::move(load))](
+                                 Value value) { load->Finish(std::move(value)); });
+      },
+      [&](Value value) { result = Text(value); });
+  executor_.RunAll();
+  EXPECT_EQ(blocking, "1");
+  EXPECT_EQ(result, "2");
+}
+
 // One thread's loader waits for a load of another's, which waits for the slot that the first has.
 TEST_F(CacheLoadLimitsTest, ALoadThatAnotherNeedsDoesntWaitForThatOnesSlot) {
   LoadCache& cache = MakeLimited(1);

@@ -84,6 +84,8 @@ class LoadingCore<K, V, P, H, E>::LoadTask {
       if (!flight->TryBegin(nullptr)) return;
       auto target = std::make_unique<AsyncTarget>(*core_, flight, std::move(slot_));
       try {
+        // What it asks for, it waits for, in whatever manner.
+        const LeaderScope scope(ThreadRecord::Current());
         loader_(flight->key, AsyncLoad<V>(std::move(target)));
       } catch (...) {
         // Whatever became of the load, it has been dropped or will be finished.
