@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "larder/cache.h"
@@ -108,6 +109,40 @@ TEST_F(CacheComputeTest, ErasingRunsAgainToo) {
                   .ok());
   EXPECT_THAT(seen, ElementsAre(std::nullopt, 20u));
   EXPECT_FALSE(cache.Contains(1));
+}
+
+TEST_F(CacheComputeTest, RunsAgainWhereTheValueWasInvalidatedInBetween) {
+  IntCache& cache = Make<IntCache>(10);
+  for (const bool erases : {false, true}) {
+    ASSERT_TRUE(cache.Put(1, 10, {.tags = {"tag"}}).ok());
+    std::vector<Number> seen;
+    const auto interfere = [&](Number old) -> Number {
+      seen.push_back(old);
+      if (seen.size() == 1) cache.InvalidateTag("tag");
+      return old.has_value() && erases ? std::nullopt : Number(old.value_or(0) + 1);
+    };
+    EXPECT_TRUE(cache.Compute(1, interfere).ok());
+    EXPECT_THAT(seen, ElementsAre(10u, std::nullopt));
+    EXPECT_EQ(cache.Get(1), 1u);
+  }
+}
+
+TEST_F(CacheComputeTest, RunsAgainWhereTheValueExpiredInBetween) {
+  auto options = OptionsFor<IntCache>(10);
+  options.stale_if_error = absl::Hours(1);
+  IntCache& cache = Make<IntCache>(options);
+  for (const bool erases : {false, true}) {
+    ASSERT_TRUE(cache.Put(1, 10).ok());
+    std::vector<Number> seen;
+    const auto interfere = [&](Number old) -> Number {
+      seen.push_back(old);
+      if (seen.size() == 1) EXPECT_TRUE(cache.Expire(1));
+      return old.has_value() && erases ? std::nullopt : Number(old.value_or(0) + 1);
+    };
+    EXPECT_TRUE(cache.Compute(1, interfere).ok());
+    EXPECT_THAT(seen, ElementsAre(10u, std::nullopt));
+    EXPECT_EQ(cache.Get(1), 1u);
+  }
 }
 
 TEST_F(CacheComputeTest, AnEqualValueInBetweenIsAnotherWriteAllTheSame) {

@@ -406,8 +406,10 @@ absl::Status Core<K, V, P, H, E>::Compute(K&& key, F&& f, const PutOptions& opti
     // Pinned, so that its slot isn't reused: same index, same node.
     const Handle<K, V> old = PinQuietly(key, hash);
     std::optional<V> result = f(old ? std::optional<V>(*old) : std::optional<V>());
+    // Where it is the same node, it may have been invalidated or expired since.
     const auto unchanged = [&](NodeIndex now) {
-      return old ? now == old.index_ : now == kNoNode || !IsLive(*slab_.At(now), now);
+      const bool live = now != kNoNode && IsLive(*slab_.At(now), now);
+      return old ? live && now == old.index_ : !live;
     };
     if (!result.has_value()) {
       if (EraseWhere(key, hash, unchanged)) return absl::OkStatus();
