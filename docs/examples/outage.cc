@@ -28,22 +28,6 @@ class Database {
   int queries_ = 0;
 };
 
-const char* Name(larder::LoadSource source) {
-  switch (source) {
-    case larder::LoadSource::kMemory:
-      return "memory";
-    case larder::LoadSource::kJoined:
-      return "joined";
-    case larder::LoadSource::kLoaded:
-      return "loaded";
-    case larder::LoadSource::kRefreshed:
-      return "refreshed";
-    case larder::LoadSource::kStale:
-      return "stale";
-  }
-  return "?";
-}
-
 }  // namespace
 
 int main() {
@@ -66,7 +50,8 @@ int main() {
     auto price = (*cache)->GetOrLoadResult(
         article, [&](const std::string& key) { return database.Price(key); }, {.tags = {"prices"}});
     if (price.ok()) {
-      std::cout << price->value << " (" << Name(price->source) << ", " << price->age << " old)\n";
+      std::cout << price->value << " (" << larder::LoadSourceName(price->source) << ", "
+                << price->age << " old)\n";
     } else {
       std::cout << article << ": " << price.status().message() << "\n";
     }

@@ -5,6 +5,8 @@
 #ifndef LARDER_LOAD_RESULT_H_
 #define LARDER_LOAD_RESULT_H_
 
+#include <string_view>
+
 #include "absl/time/time.h"
 
 namespace larder {
@@ -16,6 +18,12 @@ enum class LoadSource {
   kRefreshed,  // the same, of a value that replaced, or confirmed, one that had been kept
   kStale,      // an entry that has expired, returned for want of a newer one
 };
+
+// A lower-case word for logs and metrics: "memory", "joined", ...
+constexpr std::string_view LoadSourceName(LoadSource source) {
+  constexpr std::string_view kNames[] = {"memory", "joined", "loaded", "refreshed", "stale"};
+  return kNames[static_cast<int>(source)];
+}
 
 // What GetOrLoadResult returns.
 template <class V>

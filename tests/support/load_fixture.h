@@ -62,12 +62,11 @@ class LoadFixture : public CacheFixture {
 
 // As "value, source, age in s", or the status' code.
 inline std::string Text(const absl::StatusOr<LoadResult<std::string>>& result) {
-  constexpr const char* kSources[] = {"memory", "joined", "loaded", "refreshed", "stale"};
   if (!result.ok()) return absl::StatusCodeToString(result.status().code());
   const std::string age = result->age == absl::InfiniteDuration()
                               ? "unknown"
                               : std::to_string(absl::ToInt64Seconds(result->age));
-  return result->value + ", " + kSources[static_cast<int>(result->source)] + ", " + age;
+  return result->value + ", " + std::string(LoadSourceName(result->source)) + ", " + age;
 }
 
 inline std::string Text(const absl::StatusOr<std::string>& value) {
