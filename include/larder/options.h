@@ -100,7 +100,8 @@ struct CacheOptions {
   // isn't refreshed again, and who needs a newer value waits for it.
   absl::Duration background_timeout = absl::InfiniteDuration();
 
-  // How long a loader's NotFound is kept as the answer. >= 0; 0: it isn't kept.
+  // How long a loader's NotFound is kept as the answer (without its message). >= 0; 0: it isn't
+  // kept.
   absl::Duration negative_ttl = absl::ZeroDuration();
 
   // The factor beta of probabilistic early refresh (XFetch): each hit refreshes, in the background,
@@ -120,7 +121,8 @@ struct CacheOptions {
   CircuitBreakerOptions circuit_breaker = {};
 
   // Where background, timed and asynchronous loads run, and callbacks. Must outlive the cache and
-  // all of its loads. nullptr: Executor::Default().
+  // all of its loads. nullptr: Executor::Default(), whose few threads all caches of the process
+  // share: loads that hang in one hold up those of others.
   Executor* executor = nullptr;
 
   LoadsAtClose loads_at_close = LoadsAtClose::kWait;
