@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <thread>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "larder/cache.h"
 
@@ -48,6 +53,30 @@ TEST(IdleTtlTest, AHitThatBeatsTheWheelKeepsItsEntry) {
   // Either both saw it, or neither.
   EXPECT_EQ(cache->Contains(1), hit);
   EXPECT_TRUE(cache->CheckInvariants().ok());
+}
+
+// A hit that looked at the entry before Expire moves its times after it.
+TEST(IdleTtlTest, AHitThatComesTooLateBringsNothingBack) {
+  IntCache::Options options;
+  options.capacity = 10;
+  options.stale_if_error = absl::Hours(1);
+  options.retry_after = absl::Hours(1);
+  auto cache = IntCache::Create(options).value();
+  std::atomic<bool> stop{false};
+  std::thread hits([&] {
+    while (!stop.load()) cache->Get(1);
+  });
+  const auto fails = [](uint64_t) -> absl::StatusOr<uint64_t> { return absl::InternalError("no"); };
+  int live = 0;
+  for (int i = 0; i < 20'000 && live == 0; ++i) {
+    EXPECT_TRUE(cache->Put(1, 10, {.idle_ttl = absl::Hours(2)}).ok());
+    EXPECT_TRUE(cache->Expire(1));
+    EXPECT_TRUE(cache->GetOrLoad(1, fails).ok());
+    live += cache->Contains(1) ? 1 : 0;
+  }
+  stop.store(true);
+  hits.join();
+  EXPECT_EQ(live, 0);
 }
 
 }  // namespace

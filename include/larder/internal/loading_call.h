@@ -189,12 +189,13 @@ void LoadingCore<K, V, P, H, E>::Join(Finding& finding, std::shared_ptr<Flight> 
   finding.flight = std::move(flight);
 }
 
-// From when on hits on a live entry have to look at its terms again.
+// From when on hits on a live entry have to look at its terms again. Where it has expired, at once:
+// its fresh_until may have been moved past that.
 template <class K, class V, class P, class H, class E>
 void LoadingCore<K, V, P, H, E>::LookAgain(NodeHeader& node, const NodeTerms& terms,
                                            const LoadSettings& settings) {
   const bool early = !terms.failed.load(std::memory_order_relaxed);
-  node.deadline.store(FirstLook(terms.fresh_until.load(std::memory_order_relaxed),
+  node.deadline.store(FirstLook(terms.expires_at.load(std::memory_order_relaxed),
                                 terms.refresh_at.load(std::memory_order_relaxed),
                                 int64_t{1000} * terms.load_micros.load(std::memory_order_relaxed),
                                 early ? settings.early_refresh : 0),
