@@ -56,6 +56,15 @@ TEST_F(CacheStaleTest, AWindowEndsToTheNanosecond) {
   EXPECT_EQ(Text(cache.GetOrLoadResult("d", Loading("2"))), "2, loaded, 0");
 }
 
+TEST_F(CacheStaleTest, WithoutAWindowNothingIsStaleEvenWhereTimeGoesBack) {
+  LoadCache& cache = MakeStale(kNoTime, kNoTime);
+  ASSERT_TRUE(cache.Put("k", "1", {.tags = {"tag"}}).ok());
+  Advance(absl::Seconds(101));
+  EXPECT_EQ(cache.Get("k"), std::nullopt);
+  clock_.SetNanos(clock_.NowNanos() - absl::ToInt64Nanoseconds(absl::Seconds(2)));
+  EXPECT_EQ(Text(cache.GetOrLoad("k", Loading("2"))), "2");
+}
+
 TEST_F(CacheStaleTest, NobodyElseSeesWhatIsStale) {
   LoadCache& cache = MakeStale(absl::Seconds(10), kNoTime);
   ASSERT_TRUE(cache.Put("k", "1").ok());

@@ -111,7 +111,10 @@ auto LoadingCore<K, V, P, H, E>::Inspect(NodeT& node, NodeIndex index, const Loa
   const NodeTerms& terms = *slab_.Terms(index);
   const int64_t now = Now();
   if (now >= terms.LeavesAt()) return std::nullopt;
-  const int64_t stale_for = now - terms.fresh_until.load(std::memory_order_relaxed);
+  // Not before 0, for it was found expired: a hit may have moved fresh_until since, or the clock
+  // have been set back.
+  const int64_t stale_for =
+      std::max<int64_t>(0, now - terms.fresh_until.load(std::memory_order_relaxed));
   const bool may_revalidate = stale_for < request.settings.stale_while_revalidate;
   const bool may_fall_back = stale_for < request.settings.stale_if_error;
   if (!may_revalidate && !may_fall_back) return std::nullopt;
