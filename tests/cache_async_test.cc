@@ -366,5 +366,25 @@ TEST_F(CacheCloseTest, AnAbandonedLoadMayEndLater) {
   load->Finish("2");
 }
 
+// When a load ends after the cache, others may wait for its slot still; the executor may be gone.
+TEST_F(CacheCloseTest, WhatWasDroppedInTheQueueDoesntGoToTheExecutor) {
+  auto options = Options();
+  options.loads_at_close = LoadsAtClose::kAbandon;
+  options.max_concurrent_loads = 1;
+  auto cache = LoadCache::Create(options).value();
+  std::optional<Load> load;
+  Answer answers[3];
+  cache->GetOrLoadAsync("k", Keeping(load), answers[0].Callback());
+  executor_.RunAll();
+  cache->GetOrLoadAsync("next", Loading("1"), answers[1].Callback());
+  cache->GetOrLoadAsync("last", Loading("1"), answers[2].Callback());
+  cache.reset();
+  executor_.RunAll();
+  for (const Answer& answer : answers) EXPECT_EQ(answer.text(), "CANCELLED");
+  load->Finish("2");
+  EXPECT_EQ(executor_.queued(), 0u);
+  EXPECT_EQ(loads_, 0);
+}
+
 }  // namespace
 }  // namespace larder::test

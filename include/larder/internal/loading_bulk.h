@@ -85,6 +85,12 @@ class LoadingCore<K, V, P, H, E>::Batch {
     flights_.clear();
   }
 
+  // Whether there is nothing left to load.
+  bool ended() const {
+    return std::all_of(flights_.begin(), flights_.end(),
+                       [](const auto& flight) { return flight->finished(); });
+  }
+
   // Calls the loader for those flights that nobody else has begun or ended, and lands them. Once.
   template <class Loader>
   void Run(Loader& loader, ThreadRecord& thread) {
@@ -198,6 +204,7 @@ class LoadingCore<K, V, P, H, E>::BulkTask {
 
   LoadingCore& core() const { return *core_; }
   void TakeSlot() { slot_ = SlotHold(core_->loads_.limiter()); }
+  bool ended() const { return batch_->ended(); }
 
   void Run() && {
     const LoadControl::Running running(core_->loads_);

@@ -75,6 +75,7 @@ class LoadingCore<K, V, P, H, E>::LoadTask {
 
   LoadingCore& core() const { return *core_; }
   void TakeSlot() { slot_ = SlotHold(core_->loads_.limiter()); }
+  bool ended() const { return flight_->finished(); }
 
   void Run() && {
     const std::shared_ptr<Flight> flight = std::move(flight_);
@@ -114,8 +115,8 @@ class LoadingCore<K, V, P, H, E>::AsyncTarget final : public AsyncLoadTarget<V> 
  public:
   AsyncTarget(LoadingCore& core, std::shared_ptr<Flight> flight, SlotHold slot)
       : core_(core),
-        slot_(std::move(slot)),
         running_(core.loads_),
+        slot_(std::move(slot)),
         flight_(std::move(flight)),
         context_(flight_->old ? &*flight_->old : nullptr, flight_->stop.get_token()),
         timer_(std::in_place, core) {}
@@ -140,8 +141,8 @@ class LoadingCore<K, V, P, H, E>::AsyncTarget final : public AsyncLoadTarget<V> 
 
  private:
   const Reference core_;
-  const SlotHold slot_;
   const LoadControl::Running running_;
+  const SlotHold slot_;  // given back before the cache's end may go on
   const std::shared_ptr<Flight> flight_;
   LoadContext<V> context_;
   std::optional<LoadTimer> timer_;
@@ -183,8 +184,11 @@ uint64_t LoadingCore<K, V, P, H, E>::Enqueue(Task task, bool in_loader, Refuse&&
     return 0;
   }
   LoadLimiter::Callback granted = [task = std::move(task)]() mutable {
-    task.TakeSlot();
-    Submit(std::move(task));
+    Task next = std::move(task);
+    next.TakeSlot();
+    // What has been ended in the queue gives way at once; after the cache's end, for one, when the
+    // executor may be gone.
+    if (!next.ended()) Submit(std::move(next));
   };
   LoadLimiter::Ticket ticket = 0;
   const LoadLimiter::Answer answer = limiter->Acquire(std::move(granted), &ticket);
