@@ -120,6 +120,7 @@ void LoadModel::End(int number, const LoadEnd& end, const std::function<bool()>&
 
 void LoadModel::Fail(Load& load, StatusCode code) {
   if (std::exchange(load.finished, true)) return;
+  std::erase_if(queue_, [&](int number) { return &loads_.at(number) == &load; });
   Report(load, /*ok=*/false);
   if (load.old.has_value()) RetryAfter(load, load.settings.retry_after, /*failed=*/true);
   if (load.background) ++counts_.refresh_failures;
@@ -170,6 +171,8 @@ void LoadModel::Store(Load& load, const LoadEnd& end, int64_t load_nanos) {
 
 void LoadModel::StoreNotFound(Load& load) {
   load.code = StatusCode::kNotFound;
+  const std::set<std::string> tags = TagsOf(load.key, load.options.tags);
+  load.void_tags = !IsValid(tags, load.stamp);
   const int64_t ttl = load.settings.negative_ttl;
   if (ttl == 0) {
     const auto found = entries_.find(load.key);
@@ -180,8 +183,6 @@ void LoadModel::StoreNotFound(Load& load) {
     load.outdated = true;
     return;
   }
-  const std::set<std::string> tags = TagsOf(load.key, load.options.tags);
-  load.void_tags = !IsValid(tags, load.stamp);
   if (load.void_tags || load.outdated) {
     if (load.old.has_value()) RetryAfter(load, 0, /*failed=*/false);
     return;

@@ -35,10 +35,13 @@ class FlightBase {
   FlightBase(const FlightBase&) = delete;
   FlightBase& operator=(const FlightBase&) = delete;
 
-  // Whether the caller is the one to run the loader. `leader`: whose thread does, if one does from
-  // beginning to end; nullptr if not.
+  // Whether the caller is the one to run the loader. `leader`: whose thread does; nullptr: none.
   bool TryBegin(ThreadRecord* leader);
 
+  // The thread that leads it goes on to other things, though it hasn't finished it.
+  void LeaderLeaves() { leader_.store(nullptr, std::memory_order_release); }
+
+  bool asked_for() const { return stage_.load(std::memory_order_acquire) == Stage::kAskedFor; }
   bool begun() const { return stage_.load(std::memory_order_acquire) == Stage::kBegun; }
   bool finished() const { return stage_.load() == Stage::kFinished; }
 

@@ -7,6 +7,7 @@
 #define LARDER_INTERNAL_LOADING_ASYNC_H_
 
 #include <atomic>
+#include <concepts>
 #include <exception>
 #include <memory>
 #include <new>
@@ -37,6 +38,8 @@ struct LoadingCore<K, V, P, H, E>::AsyncCall {
 
   // Launches the flight with the call's own loader. Once.
   virtual void Launch(const std::shared_ptr<Flight>& flight) = 0;
+  // Has a copy of the loader begin a flight that another call has launched, if it hasn't begun.
+  virtual void Begin(const std::shared_ptr<Flight>& flight) = 0;
 
   const Reference core;
   const K key;
@@ -62,6 +65,11 @@ void LoadingCore<K, V, P, H, E>::LoadAsync(const Q& key, Loader&& loader, Result
           loader(std::forward<Loader>(given_loader)) {}
     void Launch(const std::shared_ptr<Flight>& flight) override {
       this->core->LoadingCore::Launch(flight, std::move(loader));
+    }
+    void Begin([[maybe_unused]] const std::shared_ptr<Flight>& flight) override {
+      if constexpr (std::copy_constructible<StoredLoader>) {
+        Submit(LoadTask<StoredLoader>(*this->core, flight, loader));
+      }
     }
     StoredLoader loader;
   };
@@ -107,7 +115,12 @@ void LoadingCore<K, V, P, H, E>::Proceed(std::shared_ptr<AsyncCall> call, bool a
         if (leads) Fail(*flight, absl::ResourceExhaustedError("no memory to wait for a load"));
         throw;
       }
-      if (leads) call->Launch(flight);
+      if (leads) {
+        call->Launch(flight);
+      } else if (call->request.in_loader && flight->asked_for()) {
+        // It may be waiting for the slot of the loader that waits for it.
+        call->Begin(flight);
+      }
     }
   }
 }

@@ -82,15 +82,17 @@ class LoadingCore<K, V, P, H, E>::LoadTask {
     // First, so that the cache's end, which ends what hasn't begun, waits for what has.
     const LoadControl::Running running(core_->loads_);
     if constexpr (AsyncLoaderFor<Loader, K, V>) {
-      if (!flight->TryBegin(nullptr)) return;
+      ThreadRecord& thread = ThreadRecord::Current();
+      if (!flight->TryBegin(&thread)) return;
       auto target = std::make_unique<AsyncTarget>(*core_, flight, std::move(slot_));
       try {
         // What it asks for, it waits for, in whatever manner.
-        const LeaderScope scope(ThreadRecord::Current());
+        const LeaderScope scope(thread);
         loader_(flight->key, AsyncLoad<V>(std::move(target)));
       } catch (...) {
         // Whatever became of the load, it has been dropped or will be finished.
       }
+      flight->LeaderLeaves();
     } else {
       ThreadRecord& thread = ThreadRecord::Current();
       if (!flight->TryBegin(&thread)) return;
