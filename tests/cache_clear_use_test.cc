@@ -118,104 +118,131 @@ TYPED_TEST(CacheClearTest, ATableThatGrowsIsClearedInEveryStage) {
 
 // --- Against a map.
 
-TYPED_TEST(CacheClearTest, HoldsWhatAMapHolds) {
-  constexpr uint64_t kKeys = 1'000;
+// A cache beside a map, which says what the cache must hold.
+template <class Kind>
+class CacheClearModelTest : public CacheClearTest<Kind> {
+ protected:
+  static constexpr uint64_t kKeys = 1'000;
+
+  void Start(uint64_t seed) {
+    random_.seed(seed);
+    map_.clear();
+    now_ = absl::ZeroDuration();
+    most_cleared_ = 0;
+    const int stripes = random_() % 2 == 0 ? 1 : 8;
+    // Large enough for nothing to be evicted.
+    cache_ = &this->MakeOf(kKeys * 5, {stripes});
+  }
+
+  void Step() {
+    const uint64_t key = random_() % kKeys;
+    const uint64_t kind = random_() % 12;
+    if (kind < 5) return Put(key);
+    if (kind < 8) return Get(key);
+    if (kind == 8) return Erase(key);
+    if (kind == 9) return static_cast<void>(cache_->RunMaintenance(random_() % 50));
+    if (kind == 10 && random_() % 10 == 0) return Advance();
+    if (kind == 10 && random_() % 10 == 0) return EraseSome();
+    // Often one after the other.
+    if (kind == 11 && random_() % 64 < 4) return Clear();
+  }
+
+  // What is left once all has been worked off.
+  void Finish() {
+    this->clock_.Advance(absl::Milliseconds(2));
+    now_ += absl::Milliseconds(2);
+    this->WorkOff(*cache_);
+    std::erase_if(map_, [&](const auto& entry) { return entry.second.deadline <= now_; });
+    uint64_t weight = 0;
+    for (const auto& [key, entry] : map_) weight += entry.weight;
+    EXPECT_EQ(cache_->size(), map_.size());
+    EXPECT_EQ(cache_->weight(), weight);
+    EXPECT_LE(cache_->Stats().cleared, most_cleared_);
+    cache_->ForEach([&](uint64_t key, const auto& value) {
+      ASSERT_TRUE(map_.contains(key));
+      EXPECT_EQ(value.number(), map_.at(key).number);
+    });
+    this->End(*cache_);
+  }
+
+ private:
+  struct Entry {
+    uint64_t number;
+    uint64_t weight;
+    absl::Duration deadline;
+  };
+
+  bool IsLive(uint64_t key) const {
+    const auto there = map_.find(key);
+    return there != map_.end() && there->second.deadline > now_;
+  }
+
+  void Put(uint64_t key) {
+    const uint64_t weight = random_() % 4;
+    PutOptions options{.weight = weight};
+    Entry entry{random_(), weight, absl::InfiniteDuration()};
+    if (random_() % 3 == 0) {
+      options.ttl = absl::Seconds(1 + static_cast<int64_t>(random_() % 100));
+      entry.deadline = now_ + *options.ttl;
+    }
+    ASSERT_TRUE(cache_->Put(key, entry.number, options).ok());
+    map_.insert_or_assign(key, entry);
+  }
+
+  void Get(uint64_t key) {
+    const auto value = cache_->Get(key);
+    ASSERT_EQ(value.has_value(), IsLive(key)) << key;
+    if (value.has_value()) {
+      ASSERT_EQ(value->number(), map_.at(key).number);
+    }
+  }
+
+  void Erase(uint64_t key) {
+    ASSERT_EQ(cache_->Erase(key), IsLive(key));
+    map_.erase(key);
+  }
+
+  void Advance() {
+    const absl::Duration time = absl::Seconds(static_cast<int64_t>(random_() % 20));
+    this->clock_.Advance(time);
+    now_ += time;
+  }
+
+  void EraseSome() {
+    const uint64_t rest = random_() % 3;
+    const size_t erased =
+        cache_->EraseIf([rest](uint64_t k, const auto&) { return k % 3 == rest; });
+    ASSERT_EQ(erased, std::erase_if(map_, [&](const auto& entry) {
+                return entry.first % 3 == rest && entry.second.deadline > now_;
+              }));
+  }
+
+  void Clear() {
+    for (uint64_t clears = random_() % 3 + 1; clears > 0; --clears) cache_->Clear();
+    most_cleared_ += map_.size();
+    map_.clear();
+    ASSERT_EQ(cache_->size(), 0u);
+    ASSERT_EQ(cache_->weight(), 0u);
+    this->ExpectSound(*cache_);
+  }
+
+  std::mt19937_64 random_;
+  typename Kind::CacheT* cache_ = nullptr;
+  std::map<uint64_t, Entry> map_;
+  absl::Duration now_;
+  uint64_t most_cleared_ = 0;
+};
+
+TYPED_TEST_SUITE(CacheClearModelTest, ClearKinds);
+
+TYPED_TEST(CacheClearModelTest, HoldsWhatAMapHolds) {
   for (int round = 0; round < Rounds(4); ++round) {
     const uint64_t seed = SeedOfRound(round);
     SCOPED_TRACE(absl::StrCat("seed ", seed));
-    std::mt19937_64 random(seed);
-    const int stripes = random() % 2 == 0 ? 1 : 8;
-    // Large enough for nothing to be evicted.
-    auto& cache = this->MakeOf(kKeys * 5, {stripes});
-    struct Entry {
-      uint64_t number;
-      uint64_t weight;
-      absl::Duration deadline;
-    };
-    std::map<uint64_t, Entry> map;
-    absl::Duration now;
-    uint64_t removed = 0;
-    for (int step = 0; step < 5'000; ++step) {
-      const uint64_t key = random() % kKeys;
-      const auto there = map.find(key);
-      const bool live = there != map.end() && there->second.deadline > now;
-      switch (random() % 12) {
-        case 0:
-        case 1:
-        case 2:
-        case 3:
-        case 4: {
-          const uint64_t weight = random() % 4;
-          PutOptions options{.weight = weight};
-          Entry entry{random(), weight, absl::InfiniteDuration()};
-          if (random() % 3 == 0) {
-            options.ttl = absl::Seconds(1 + static_cast<int64_t>(random() % 100));
-            entry.deadline = now + *options.ttl;
-          }
-          ASSERT_TRUE(cache.Put(key, entry.number, options).ok());
-          map.insert_or_assign(key, entry);
-          break;
-        }
-        case 5:
-        case 6:
-        case 7: {
-          const auto value = cache.Get(key);
-          ASSERT_EQ(value.has_value(), live) << key;
-          if (live) {
-            ASSERT_EQ(value->number(), there->second.number);
-          }
-          break;
-        }
-        case 8:
-          ASSERT_EQ(cache.Erase(key), live);
-          map.erase(key);
-          break;
-        case 9:
-          cache.RunMaintenance(random() % 50);
-          break;
-        case 10:
-          if (random() % 10 == 0) {
-            const absl::Duration step_time = absl::Seconds(static_cast<int64_t>(random() % 20));
-            this->clock_.Advance(step_time);
-            now += step_time;
-          } else if (random() % 10 == 0) {
-            const uint64_t rest = random() % 3;
-            const size_t erased =
-                cache.EraseIf([rest](uint64_t k, const auto&) { return k % 3 == rest; });
-            ASSERT_EQ(erased, std::erase_if(map, [&](const auto& entry) {
-                        return entry.first % 3 == rest && entry.second.deadline > now;
-                      }));
-          }
-          break;
-        case 11:
-          // Often one after the other.
-          if (random() % 64 < 4) {
-            for (uint64_t clears = random() % 3 + 1; clears > 0; --clears) cache.Clear();
-            removed += map.size();
-            map.clear();
-            ASSERT_EQ(cache.size(), 0u);
-            ASSERT_EQ(cache.weight(), 0u);
-            this->ExpectSound(cache);
-          }
-          break;
-      }
-    }
-    std::erase_if(map, [&](const auto& entry) { return entry.second.deadline <= now; });
-    this->clock_.Advance(absl::Milliseconds(2));
-    this->WorkOff(cache);
-    std::erase_if(map, [&](const auto& entry) {
-      return entry.second.deadline <= now + absl::Milliseconds(2);
-    });
-    uint64_t weight = 0;
-    for (const auto& [key, entry] : map) weight += entry.weight;
-    EXPECT_EQ(cache.size(), map.size());
-    EXPECT_EQ(cache.weight(), weight);
-    EXPECT_LE(cache.Stats().cleared, removed);
-    cache.ForEach([&](uint64_t key, const auto& value) {
-      ASSERT_TRUE(map.contains(key));
-      EXPECT_EQ(value.number(), map.at(key).number);
-    });
-    this->End(cache);
+    this->Start(seed);
+    for (int step = 0; step < 5'000 && !this->HasFatalFailure(); ++step) this->Step();
+    if (this->HasFatalFailure()) return;
+    this->Finish();
   }
 }
 
