@@ -143,7 +143,7 @@ class Cache {
 
   // Whether there is a value that hasn't expired. Changes nothing: not recency, not statistics.
   template <class Q = K>
-  bool Contains(const Q& key) {
+  bool Contains(const Q& key) const {
     return core_->Contains(Lookup(key));
   }
 
@@ -334,7 +334,7 @@ class Cache {
   // entry that is there throughout, once; may or may not see others. `f` may call the cache; no
   // removed value is destroyed meanwhile.
   template <std::invocable<const K&, const V&> F>
-  void ForEach(F&& f) {
+  void ForEach(F&& f) const {
     core_->ForEach(f);
   }
 
@@ -346,7 +346,7 @@ class Cache {
 
   // Looks for contradictions in the cache's inner state; Internal says what is wrong. For tests:
   // slow, and no other call may be running.
-  absl::Status CheckInvariants() { return core_->CheckInvariants(); }
+  absl::Status CheckInvariants() const { return core_->CheckInvariants(); }
 
  private:
   using Core = internal::LoadingCore<K, V, Policy, Hash, Eq>;
