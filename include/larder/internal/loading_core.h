@@ -108,7 +108,6 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   using Base::FirstLook;
   using Base::GiveTerms;
   using Base::hash_;
-  using Base::HasValidValue;
   using Base::InCache;
   using Base::IndexOf;
   using Base::Invalidated;
