@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "absl/hash/hash.h"
+#include "larder/internal/full_fence.h"
 
 namespace larder::internal {
 
@@ -109,6 +110,27 @@ bool Tags::Valid(const TagSet* set, uint64_t validated) {
   for (const TagRecord* record : set->records_) {
     if (record->invalidated_at.load(std::memory_order_relaxed) > validated) return false;
   }
+  return true;
+}
+
+uint64_t Tags::Invalidate(std::string_view tag) {
+  uint64_t generation = 0;
+  {
+    MutexLock lock(&mutex_);
+    generation = BeginGeneration(tag);
+  }
+  FullFence();
+  return generation;
+}
+
+bool Tags::InvalidatePrefix(std::string_view prefix) {
+  TagRecord* const record = RecordOfPrefix(prefix);
+  if (record == nullptr) return false;
+  {
+    MutexLock lock(&mutex_);
+    BeginGeneration(*record);
+  }
+  FullFence();
   return true;
 }
 

@@ -23,8 +23,6 @@ using ::larder::test::SeedOfRound;
 
 using Names = std::vector<std::string>;
 
-constexpr auto kNowhere = [](uint64_t) {};
-
 // Entries of random tags and keys, and an oracle that never forgets.
 class TagsModel {
  public:
@@ -50,13 +48,13 @@ class TagsModel {
         break;
       case 5: {
         const std::string tag = RandomTag();
-        tags_invalidated_[tag] = tags_.Invalidate(tag, kNowhere);
+        tags_invalidated_[tag] = tags_.Invalidate(tag);
         break;
       }
       case 6: {
         const std::string prefix = Prefixes()[random_() % Prefixes().size()];
         if (random_() % 4 != 0) break;
-        ASSERT_TRUE(tags_.InvalidatePrefix(prefix, kNowhere));
+        ASSERT_TRUE(tags_.InvalidatePrefix(prefix));
         prefixes_invalidated_[prefix] = tags_.generation();
         break;
       }

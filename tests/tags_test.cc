@@ -22,8 +22,6 @@ using ::larder::test::SeedOfRound;
 
 using Names = std::vector<std::string>;
 
-constexpr auto kNowhere = [](uint64_t) {};
-
 TEST(TagsTest, NoTagsAreNoSet) {
   Tags tags;
   EXPECT_EQ(tags.Acquire({}), nullptr);
@@ -41,7 +39,7 @@ TEST(TagsTest, InvalidatesWhatWasStampedBefore) {
   EXPECT_TRUE(tags.InUse());
   const uint64_t stamp = tags.generation();
   EXPECT_TRUE(Tags::Valid(set, stamp));
-  EXPECT_EQ(tags.Invalidate("b", kNowhere), stamp + 1);
+  EXPECT_EQ(tags.Invalidate("b"), stamp + 1);
   EXPECT_FALSE(Tags::Valid(set, stamp));
   EXPECT_TRUE(Tags::Valid(set, tags.generation()));
   EXPECT_TRUE(Tags::Valid(other, stamp));
@@ -73,30 +71,20 @@ TEST(TagsTest, TheEmptyTagIsATag) {
   Tags tags;
   const TagSet* set = tags.Acquire(Names{""});
   ASSERT_NE(set, nullptr);
-  tags.Invalidate("x", kNowhere);
+  tags.Invalidate("x");
   EXPECT_TRUE(Tags::Valid(set, 1));
-  tags.Invalidate("", kNowhere);
+  tags.Invalidate("");
   EXPECT_FALSE(Tags::Valid(set, 1));
   tags.Release(set);
 }
 
-TEST(TagsTest, PublishesAfterTheRecordAndBeforeTheReturn) {
+TEST(TagsTest, EachInvalidationBeginsAGeneration) {
   Tags tags({"p"});
-  const TagSet* set = tags.Acquire(Names{"a"}, tags.PrefixesOf("pq"));
-  uint64_t published = 0;
-  bool valid = true;
-  const auto publish = [&](uint64_t generation) {
-    published = generation;
-    valid = Tags::Valid(set, generation - 1);
-  };
-  EXPECT_EQ(tags.Invalidate("a", publish), published);
-  EXPECT_FALSE(valid);
-  EXPECT_EQ(tags.generation(), published);
-  valid = true;
-  EXPECT_TRUE(tags.InvalidatePrefix("p", publish));
-  EXPECT_FALSE(valid);
-  EXPECT_EQ(tags.generation(), published);
-  tags.Release(set);
+  EXPECT_EQ(tags.generation(), 1u);
+  EXPECT_EQ(tags.Invalidate("a"), 2u);
+  EXPECT_EQ(tags.generation(), 2u);
+  EXPECT_TRUE(tags.InvalidatePrefix("p"));
+  EXPECT_EQ(tags.generation(), 3u);
 }
 
 TEST(TagsTest, APrefixInvalidatesTheKeysThatBeginWithIt) {
@@ -111,10 +99,10 @@ TEST(TagsTest, APrefixInvalidatesTheKeysThatBeginWithIt) {
   for (const char* key : {"", "user", "item", "zebra", "a", "use"}) {
     EXPECT_EQ(tags.PrefixesOf(key), nullptr) << key;
   }
-  EXPECT_TRUE(tags.InvalidatePrefix("user:admin:", kNowhere));
+  EXPECT_TRUE(tags.InvalidatePrefix("user:admin:"));
   EXPECT_FALSE(Tags::Valid(admin, 1));
   EXPECT_TRUE(Tags::Valid(user, 1));
-  EXPECT_TRUE(tags.InvalidatePrefix("user:", kNowhere));
+  EXPECT_TRUE(tags.InvalidatePrefix("user:"));
   EXPECT_FALSE(Tags::Valid(admin, 2));
   EXPECT_FALSE(Tags::Valid(user, 2));
   EXPECT_TRUE(Tags::Valid(item, 1));
@@ -122,11 +110,9 @@ TEST(TagsTest, APrefixInvalidatesTheKeysThatBeginWithIt) {
 
 TEST(TagsTest, APrefixThatIsntRegisteredChangesNothing) {
   Tags tags({"user:"});
-  bool called = false;
   for (const char* prefix : {"", "user", "user:x", "z"}) {
-    EXPECT_FALSE(tags.InvalidatePrefix(prefix, [&](uint64_t) { called = true; })) << prefix;
+    EXPECT_FALSE(tags.InvalidatePrefix(prefix)) << prefix;
   }
-  EXPECT_FALSE(called);
   EXPECT_EQ(tags.generation(), 1u);
 }
 
@@ -136,7 +122,7 @@ TEST(TagsTest, TheEmptyPrefixStandsForAllKeys) {
   ASSERT_NE(any, nullptr);
   EXPECT_EQ(tags.PrefixesOf(""), any);
   EXPECT_NE(tags.PrefixesOf("a"), any);
-  EXPECT_TRUE(tags.InvalidatePrefix("", kNowhere));
+  EXPECT_TRUE(tags.InvalidatePrefix(""));
   EXPECT_FALSE(Tags::Valid(any, 1));
   EXPECT_FALSE(Tags::Valid(tags.PrefixesOf("a"), 1));
 }
@@ -145,10 +131,10 @@ TEST(TagsTest, TagsAndPrefixesOfOneNameAreDifferent) {
   Tags tags({"x"});
   const TagSet* tag = tags.Acquire(Names{"x"});
   const TagSet* prefix = tags.PrefixesOf("xy");
-  tags.Invalidate("x", kNowhere);
+  tags.Invalidate("x");
   EXPECT_FALSE(Tags::Valid(tag, 1));
   EXPECT_TRUE(Tags::Valid(prefix, 1));
-  EXPECT_TRUE(tags.InvalidatePrefix("x", kNowhere));
+  EXPECT_TRUE(tags.InvalidatePrefix("x"));
   EXPECT_TRUE(Tags::Valid(tag, 2));
   EXPECT_FALSE(Tags::Valid(prefix, 2));
   tags.Release(tag);
@@ -169,7 +155,7 @@ TEST(TagsTest, KeysWithPrefixesAloneTakeNoMemory) {
 TEST(TagsTest, ALoadThatBeganBeforeIsInvalidThoughNoEntryHadTheTag) {
   Tags tags;
   const uint64_t stamp = tags.generation();
-  tags.Invalidate("a", kNowhere);
+  tags.Invalidate("a");
   const uint64_t later = tags.generation();
   const TagSet* set = tags.Acquire(Names{"a"});
   EXPECT_FALSE(Tags::Valid(set, stamp));
@@ -186,7 +172,7 @@ TEST(TagsTest, ALoadThatBeganBeforeIsInvalidThoughNoEntryHadTheTag) {
 TEST(TagsTest, RemembersTheLastOnesAndIsCarefulAboutTheRest) {
   Tags tags({}, /*remembered=*/2);
   const TagSet* held = tags.Acquire(Names{"held"});
-  for (const char* tag : {"a", "b", "a", "c"}) tags.Invalidate(tag, kNowhere);  // 2, 3, 4, 5
+  for (const char* tag : {"a", "b", "a", "c"}) tags.Invalidate(tag);  // 2, 3, 4, 5
   EXPECT_EQ(tags.records(), 3u);  // b, invalidated in 3, has been forgotten
   const auto valid = [&](const char* tag, uint64_t stamp) {
     const TagSet* set = tags.Acquire(Names{tag});
@@ -210,7 +196,7 @@ TEST(TagsTest, RemembersTheLastOnesAndIsCarefulAboutTheRest) {
 
 TEST(TagsTest, OneWithoutMemoryForTheUnknownForgetsThemAtOnce) {
   Tags tags({}, /*remembered=*/0);
-  tags.Invalidate("a", kNowhere);
+  tags.Invalidate("a");
   EXPECT_EQ(tags.records(), 0u);
   const TagSet* set = tags.Acquire(Names{"b"});
   EXPECT_FALSE(Tags::Valid(set, 1));
@@ -221,7 +207,7 @@ TEST(TagsTest, OneWithoutMemoryForTheUnknownForgetsThemAtOnce) {
 TEST(TagsTest, AnAllocationThatFailsChangesNothing) {
   Tags tags({"p"});
   const TagSet* known = tags.Acquire(Names{"a"});
-  tags.Invalidate("idle", kNowhere);
+  tags.Invalidate("idle");
   const Names names = {"a", "a tag too long for its string object", "idle", "new", "new"};
   int failures = 0;
   for (int n = 0;; ++n) {
@@ -254,12 +240,10 @@ TEST(TagsTest, AnInvalidationThatCantBeRememberedIsNotLost) {
   int failures = 0;
   for (int n = 0;; ++n) {
     Tags tags;
-    uint64_t published = 0;
     Allocations::FailAfter(n);
-    const uint64_t generation = tags.Invalidate(tag, [&](uint64_t g) { published = g; });
+    const uint64_t generation = tags.Invalidate(tag);
     const bool none_failed = Allocations::Disarm();
     EXPECT_EQ(generation, 2u);
-    EXPECT_EQ(published, 2u);
     EXPECT_EQ(tags.generation(), 2u);
     const TagSet* set = tags.Acquire(Names{tag});
     EXPECT_FALSE(Tags::Valid(set, 1));
@@ -292,7 +276,7 @@ TEST(TagsTest, PrefixesAreThoseThatASearchFinds) {
       bool has_one = false;
       for (const std::string& prefix : prefixes) {
         const uint64_t before = tags.generation();
-        ASSERT_TRUE(tags.InvalidatePrefix(prefix, kNowhere));
+        ASSERT_TRUE(tags.InvalidatePrefix(prefix));
         ASSERT_EQ(Tags::Valid(set, before), !key.starts_with(prefix)) << key << " " << prefix;
         has_one = has_one || key.starts_with(prefix);
       }

@@ -98,12 +98,12 @@ void Core<K, V, P, H, E>::ExpireNow(StripeT& stripe, NodeIndex index) {
 
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::InvalidateTag(std::string_view tag) {
-  tags_.Invalidate(tag, [](uint64_t) {});
+  tags_.Invalidate(tag);
 }
 
 template <class K, class V, class P, class H, class E>
 void Core<K, V, P, H, E>::InvalidatePrefix(std::string_view prefix) {
-  if (tags_.InvalidatePrefix(prefix, [](uint64_t) {})) return;
+  if (tags_.InvalidatePrefix(prefix)) return;
   const auto begins = [prefix](const K& key) { return std::string_view(key).starts_with(prefix); };
   EraseEach([&begins](const K& key, const V&) { return begins(key); }, begins);
 }

@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "larder/internal/full_fence.h"
 #include "larder/internal/hash.h"
 #include "larder/internal/mutex.h"
 
@@ -57,7 +56,7 @@ class TagSet {
 // Time is counted in generations: each invalidation begins a new one, and marks the record of its
 // tag with it. The entries that carry the tag aren't touched. An entry keeps its TagSet and a
 // number `validated`: it is known to be valid as of that generation. Whoever looks at it does
-//   g = generation();                      or a copy of it that `publish` wrote, read with acquire
+//   g = generation();
 //   if (validated < g) {
 //     if (!Valid(set, validated)) the entry has been invalidated;
 //     else replace `validated` by g, by a compare-exchange that expects what was read
@@ -84,11 +83,11 @@ class TagSet {
 // of these, and `remembered` more at most.
 //
 // Thread-safe. Lock: a Tags has one, which may be taken under a stripe's; nothing is locked or
-// called under it but `publish`. What takes it says so.
+// called under it. What takes it says so.
 //
 // Memory ordering. Invalidate() stores the record's `invalidated_at` before it stores the new
-// generation, with release, and calls `publish`, all under the lock. So who reads a generation g,
-// with acquire, here or from a copy, sees all invalidations up to g in the records.
+// generation, with release, both under the lock. So who reads a generation g, with acquire, sees
+// all invalidations up to g in the records.
 class Tags {
  public:
   static constexpr size_t kRemembered = 65536;
@@ -142,36 +141,14 @@ class Tags {
   // set must stay while this runs: in an epoch guard, sets of nodes that were found in it do.
   static bool Valid(const TagSet* set, uint64_t validated);
 
-  // All that carries `tag` is invalid from now on. Begins a generation, calls publish(uint64_t)
-  // with it under the lock, and returns it; when it returns, all threads see what it wrote.
-  // `publish` may store copies of the generation; it must not throw, lock, or call this object.
-  // O(1) in the number of entries. Where memory for a tag without a record runs out, it is
-  // forgotten at once (see above); so this doesn't throw.
-  template <class Publish>
-  uint64_t Invalidate(std::string_view tag, Publish&& publish) {
-    uint64_t generation = 0;
-    {
-      MutexLock lock(&mutex_);
-      generation = BeginGeneration(tag);
-      publish(generation);
-    }
-    FullFence();
-    return generation;
-  }
+  // All that carries `tag` is invalid from now on. Begins a generation, and returns it; when it
+  // returns, all threads see it. Takes the lock; O(1) in the number of entries. Where memory for a
+  // tag without a record runs out, it is forgotten at once (see above); so this doesn't throw.
+  uint64_t Invalidate(std::string_view tag);
 
-  // The same for all keys that begin with `prefix`. False, and nothing is called or changed, where
-  // it isn't registered.
-  template <class Publish>
-  bool InvalidatePrefix(std::string_view prefix, Publish&& publish) {
-    TagRecord* record = RecordOfPrefix(prefix);
-    if (record == nullptr) return false;
-    {
-      MutexLock lock(&mutex_);
-      publish(BeginGeneration(*record));
-    }
-    FullFence();
-    return true;
-  }
+  // The same for all keys that begin with `prefix`. False, and nothing has changed, where it isn't
+  // registered.
+  bool InvalidatePrefix(std::string_view prefix);
 
   // For tests. Records of tags, remembered ones included; sets but those of prefixes alone. Take
   // the lock.
