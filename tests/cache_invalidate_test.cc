@@ -176,8 +176,21 @@ TEST_F(CacheInvalidateTest, WhatEndsSoonerEndsThen) {
   Advance(absl::Seconds(5));
   EXPECT_EQ(cache.Get("k"), std::nullopt);
   EXPECT_EQ(Text(cache.GetOrLoad("k", Failing())), "1");
+  // Whether anybody has come to clear it away or not.
   Advance(absl::Seconds(5));
+  EXPECT_EQ(Text(cache.GetOrLoad("k", Failing())), "UNAVAILABLE");
   Maintain(cache);
+  EXPECT_EQ(cache.size(), 0u);
+}
+
+TEST_F(CacheInvalidateTest, WhatIsStaleAlreadyIsKeptNoLonger) {
+  LoadCache& cache = MakeKeeping();
+  ASSERT_TRUE(cache.Put("k", "1").ok());
+  EXPECT_TRUE(cache.Expire("k"));
+  ASSERT_TRUE(cache.InvalidateAfter("k", absl::Seconds(10)).ok());
+  Advance(absl::Seconds(10) - absl::Nanoseconds(1));
+  EXPECT_EQ(Text(cache.GetOrLoad("k", Failing())), "1");
+  Advance(absl::Nanoseconds(1));
   EXPECT_EQ(Text(cache.GetOrLoad("k", Failing())), "UNAVAILABLE");
 }
 

@@ -367,6 +367,23 @@ TEST_F(CachePrefixTest, LoadsThatRunArentStored) {
   }
 }
 
+TEST_F(CachePrefixTest, NobodyJoinsWhatWasInvalidated) {
+  LoadCache& cache = MakePrefixed(true);
+  for (const int kind : {0, 1, 2}) {  // NotFound, kept or not; too heavy
+    const auto load = [kind](const std::string&) -> LoadedValue {
+      if (kind < 2) return absl::NotFoundError("no");
+      return Loaded<std::string>{.value = "old", .weight = 1'000'000};
+    };
+    Value joined;
+    cache.GetOrLoadAsync("user:1", load, [](Value) {}, {.negative_ttl = absl::Seconds(kind)});
+    cache.InvalidatePrefix("user:");
+    cache.GetOrLoadAsync("user:1", Loading("new"), [&](Value value) { joined = std::move(value); });
+    executor_.RunAll();
+    EXPECT_EQ(Text(joined), "new");
+    EXPECT_TRUE(cache.Erase("user:1"));
+  }
+}
+
 TEST_F(CachePrefixTest, EraseIfAsksAboutWhatIsStale) {
   LoadCache& cache = MakePrefixed(false);
   ASSERT_TRUE(cache.Put("a", "stale").ok());

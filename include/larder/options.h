@@ -30,7 +30,9 @@ enum class AfterTimeout {
 // that haven't begun are dropped either way, and their callbacks get a Cancelled error.
 enum class LoadsAtClose {
   // The destructor tells them to stop, and waits until their loaders have returned, and those that
-  // are asynchronous are finished; callbacks get what they bring.
+  // are asynchronous are finished; callbacks get what they bring. So it must not run on a thread
+  // that
+  // these need: one of an executor that has no other, say.
   kWait,
   // It tells them to stop, and doesn't wait: what loaders refer to must live on. Callbacks get a
   // Cancelled error.

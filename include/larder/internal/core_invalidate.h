@@ -116,17 +116,21 @@ void Core<K, V, P, H, E>::EndBy(StripeT& stripe, NodeIndex index, int64_t end) {
   if (node.IsIdle()) return;
   std::atomic<int64_t>& expiry = ExpiryOf(node, index);
   int64_t seen = expiry.load(std::memory_order_relaxed);
-  do {
-    if (seen <= end) return;
-  } while (!expiry.compare_exchange_weak(seen, end, std::memory_order_relaxed));
+  while (seen > end && !expiry.compare_exchange_weak(seen, end, std::memory_order_relaxed)) {
+  }
+  const bool has_terms = node.Has(NodeHeader::kTerms);
+  if (seen <= end && !has_terms) return;
   if (clock_ == nullptr) ticker_.Start();
   if (!stripe.wheel.has_value()) stripe.wheel.emplace(&slab_, Now());
   if (node.HasTimer()) stripe.wheel->Cancel(index);
-  if (node.Has(NodeHeader::kTerms)) {
+  if (has_terms) {
+    // Nor is it kept for longer.
     NodeTerms& terms = *slab_.Terms(index);
-    terms.fresh_until.store(end, std::memory_order_relaxed);
-    terms.kept_for.store(0, std::memory_order_relaxed);
+    const int64_t fresh_until = std::min(terms.fresh_until.load(std::memory_order_relaxed), end);
+    const int64_t kept_for = terms.kept_for.load(std::memory_order_relaxed);
     const int64_t look_at = node.deadline.load(std::memory_order_relaxed);
+    terms.fresh_until.store(fresh_until, std::memory_order_relaxed);
+    terms.kept_for.store(std::min(kept_for, end - fresh_until), std::memory_order_relaxed);
     node.deadline.store(std::min(look_at, end), std::memory_order_relaxed);
   }
   if (clock_ != nullptr) node.state.fetch_or(NodeHeader::kAsks, std::memory_order_relaxed);

@@ -169,16 +169,16 @@ auto LoadingCore<K, V, P, H, E>::Consider(const Q& key, HashBits hash, const Loa
     if (finding.value || (index != kNoNode && IsKept(*NodeAt(index), index))) {
       own->old = PinNode(*NodeAt(index), index);
     }
+    own->refreshes = static_cast<bool>(own->old);
+    own->background = !waits;
+    own->waiters = waits ? 1 : 0;
+    stripe.flights.Add(hash.all(), own);  // the last that may throw
+    own->in_table = true;
     if (own->old) {
       NodeTerms& terms = *slab_.Terms(index);
       terms.refresh_at.store(kNever, std::memory_order_relaxed);
       LookAgain(*NodeAt(index), terms, request.settings);
     }
-    own->refreshes = static_cast<bool>(own->old);
-    own->background = !waits;
-    own->waiters = waits ? 1 : 0;
-    stripe.flights.Add(hash.all(), own);
-    own->in_table = true;
     finding.flight = std::move(own);
     return finding;
   }

@@ -100,7 +100,6 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   using Base::always_terms_;
   using Base::clock_;
   using Base::counters_;
-  using Base::EndBy;
   using Base::EnterCall;
   using Base::eq_;
   using Base::EraseWhere;

@@ -117,7 +117,9 @@ absl::Status LoadingCore<K, V, P, H, E>::InvalidateAfter(const Q& key, absl::Dur
   {
     MutexLock lock(&stripe.mutex);
     const NodeIndex index = Table::NodeAt(Locate(stripe, key, hash));
-    if (index != kNoNode && IsLive(*NodeAt(index), index)) EndBy(stripe, index, end);
+    if (index != kNoNode && (IsLive(*NodeAt(index), index) || IsKept(*NodeAt(index), index))) {
+      this->EndBy(stripe, index, end);
+    }
   }
   FullFence();
   return absl::OkStatus();

@@ -84,7 +84,12 @@ class LoadingCore<K, V, P, H, E>::LoadTask {
     if constexpr (AsyncLoaderFor<Loader, K, V>) {
       ThreadRecord& thread = ThreadRecord::Current();
       if (!flight->TryBegin(&thread)) return;
-      auto target = std::make_unique<AsyncTarget>(*core_, flight, std::move(slot_));
+      std::unique_ptr<AsyncTarget> target;
+      try {
+        target = std::make_unique<AsyncTarget>(*core_, flight, std::move(slot_));
+      } catch (const std::bad_alloc&) {
+        return core_->Fail(*flight, absl::ResourceExhaustedError("no memory to start a load"));
+      }
       try {
         // What it asks for, it waits for, in whatever manner.
         const LeaderScope scope(thread);
