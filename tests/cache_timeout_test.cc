@@ -133,7 +133,7 @@ TEST_F(CacheTimeoutTest, WhoJoinsHasADeadlineOfHisOwn) {
   Caller first(cache, Loading("1"), Hard(10));
   AwaitLaunch();
   Caller second(cache, Loading("2"), Hard(1));
-  Caller third(cache, Loading("3"), {});
+  Caller third(cache, Loading("3"), Hard(100));
   Advance(absl::Seconds(5));
   EXPECT_EQ(second.Result(), "DEADLINE_EXCEEDED");
   EXPECT_FALSE(first.done());

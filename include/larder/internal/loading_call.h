@@ -338,7 +338,7 @@ ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>
   }
   if (!valid.ok()) return valid;
   for (;;) {
-    const Finding finding = Consider(key, hash, request);
+    Finding finding = Consider(key, hash, request);
     switch (finding.verdict) {
       case Verdict::kLive:
       case Verdict::kStale:
@@ -357,6 +357,7 @@ ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>
       case Verdict::kJoin:
         if (MayBegin(request, static_cast<bool>(finding.value)) &&
             finding.flight->TryBegin(&thread)) {
+          finding.verdict = Verdict::kLead;
           RunFlight(*finding.flight, loader, thread);
         }
         break;
