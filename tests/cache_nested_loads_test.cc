@@ -79,22 +79,6 @@ TEST_F(CacheNestedLoadsTest, WhoFinishesAnAsynchronousLoadMayLoadOtherKeysFirst)
   EXPECT_EQ(result, "part");
 }
 
-// The load it waits for is behind it in the executor's queue.
-TEST_F(CacheNestedLoadsTest, ACallbackBeginsTheLoadThatItWaitsFor) {
-  LoadCache& cache = Make<LoadCache>(Options());
-  std::string waited;
-  std::string second;
-  cache.GetOrLoadAsync("first", Loading("1"), [&](Value) {
-    waited = Text(cache.GetOrLoad("second", Loading("of the callback")));
-  });
-  executor_.RunOne();  // the first load; its callback is queued
-  cache.GetOrLoadAsync("second", Loading("queued"), [&](Value value) { second = Text(value); });
-  executor_.RunAll();
-  EXPECT_EQ(waited, "of the callback");
-  EXPECT_EQ(second, "of the callback");
-  EXPECT_EQ(loads_, 2);
-}
-
 TEST_F(CacheNestedLoadsTest, ALoadThatWasGivenUpMakesRoomInTheQueue) {
   auto options = Options();
   options.max_concurrent_loads = 1;

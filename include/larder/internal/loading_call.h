@@ -355,8 +355,9 @@ ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>
         }
         break;
       case Verdict::kJoin:
-        if (MayBegin(request, static_cast<bool>(finding.value)) &&
-            finding.flight->TryBegin(&thread)) {
+        // Where a loader waits for another load that nobody has begun, whoever is to begin it may
+        // be waiting for what this thread holds: a slot, or a thread of the executor.
+        if (request.in_loader && finding.flight->TryBegin(&thread)) {
           finding.verdict = Verdict::kLead;
           RunFlight(*finding.flight, loader, thread);
         }
@@ -397,15 +398,6 @@ std::optional<absl::StatusOr<LoadResult<V>>> LoadingCore<K, V, P, H, E>::AnswerF
     if (IsTooOld(finding)) return std::nullopt;
   }
   return OutcomeOf(finding, thread);
-}
-
-// Whether a thread that joins a load which nobody has begun is to begin it. Whoever should may be
-// waiting for what this thread holds: as a loader, a slot; as that or as a callback, a thread of
-// the executor.
-template <class K, class V, class P, class H, class E>
-bool LoadingCore<K, V, P, H, E>::MayBegin(const LoadRequest& request, bool has_fallback) const {
-  return request.in_loader ||
-         (loads_.limiter() == nullptr && request.GivesUpAt(has_fallback) == kNever);
 }
 
 // Runs the loader on this thread, as soon as it may.

@@ -163,7 +163,6 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   std::optional<absl::StatusOr<LoadResult<V>>> AnswerFor(const Finding& finding,
                                                          const LoadRequest& request,
                                                          ThreadRecord& thread);
-  bool MayBegin(const LoadRequest& request, bool has_fallback) const;
   template <class Loader>
   void LeadHere(Flight& flight, Loader& loader, ThreadRecord& thread);
   static absl::Status KnownNotFound() {
