@@ -59,6 +59,21 @@ TEST_F(BulkBackgroundTest, ExpiredEntriesAreReturnedWhileOneCallReplacesThem) {
   EXPECT_THAT(cache.GetAll(Keys{1, 2}), ElementsAre(Optional(100u), Optional(200u)));
 }
 
+TEST_F(BulkBackgroundTest, WhatTheLoaderThrowsForOthersIsNothingToARefresh) {
+  IntCache& cache = Make<IntCache>(Refreshing());
+  cache.GetOrLoadAll(Keys{1}, TenTimes());
+  clock_.Advance(absl::Seconds(5));
+  factor_ = 100;
+  auto loader = [loader = TenTimes()](const Keys& keys) mutable {
+    if (keys[0] == 2) throw std::runtime_error("no");
+    return loader(keys);
+  };
+  EXPECT_THROW(cache.GetOrLoadAll(Keys{1, 2}, loader), std::runtime_error);
+  EXPECT_EQ(executor_.RunAll(), 1u);
+  EXPECT_THAT(cache.Get(1), Optional(100u));
+  EXPECT_EQ(cache.Stats().refresh_failures, 0u);
+}
+
 TEST_F(BulkBackgroundTest, ARefreshThatIsRefusedOrFailsIsTriedAgainLater) {
   IntCache& cache = Make<IntCache>(Refreshing());
   cache.GetOrLoadAll(Keys{1, 2}, TenTimes());

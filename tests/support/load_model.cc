@@ -153,11 +153,11 @@ void LoadModel::InvalidateAfter(const std::string& key, absl::Duration delay) {
   const int64_t end = Now() + absl::ToInt64Nanoseconds(delay);
   SetAlarm(end, {.key = key});
   const auto found = entries_.find(key);
-  if (found == entries_.end() || !IsLive(found->second)) return;
+  if (found == entries_.end()) return;
   Entry& entry = found->second;
-  if (entry.fresh_until <= end) return;
-  entry.fresh_until = end;
-  entry.kept_for = 0;
+  if (entry.negative || !IsValid(entry.tags, entry.stamp) || Now() >= LeavesAt(entry)) return;
+  entry.fresh_until = std::min(entry.fresh_until, end);
+  entry.kept_for = std::min(entry.kept_for, end - entry.fresh_until);
 }
 
 void LoadModel::Outdate(const std::string& key) {

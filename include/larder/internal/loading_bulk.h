@@ -54,7 +54,7 @@ class LoadingCore<K, V, P, H, E>::Batch {
   Batch(const Batch&) = delete;
   Batch& operator=(const Batch&) = delete;
   ~Batch() {
-    Fail(absl::ResourceExhaustedError("the executor refused a load, or it was dropped"));
+    Refuse(absl::ResourceExhaustedError("the executor refused a load, or it was dropped"));
     const uint64_t period = admission_.exchange(kNotAdmitted);
     if (period != kNotAdmitted) core_.loads_.breaker().Abandon({period});
   }
@@ -69,7 +69,7 @@ class LoadingCore<K, V, P, H, E>::Batch {
     if (admission.has_value()) {
       admission_.store(admission->period);
     } else {
-      Fail(CircuitOpen());
+      Refuse(CircuitOpen());
     }
     return admission.has_value();
   }
@@ -80,8 +80,9 @@ class LoadingCore<K, V, P, H, E>::Batch {
     }
   }
 
-  void Fail(const absl::Status& status) {
-    for (const std::shared_ptr<Flight>& flight : flights_) core_.Fail(*flight, status);
+  // Ends what nobody has begun with an error.
+  void Refuse(const absl::Status& status) {
+    for (const std::shared_ptr<Flight>& flight : flights_) core_.Refuse(*flight, status);
     flights_.clear();
   }
 
@@ -114,6 +115,12 @@ class LoadingCore<K, V, P, H, E>::Batch {
   }
 
  private:
+  // Ends what this batch has begun with an error.
+  void Fail(const absl::Status& status) {
+    for (const std::shared_ptr<Flight>& flight : flights_) core_.Fail(*flight, status);
+    flights_.clear();
+  }
+
   // As of a single key: that there is nothing is an answer.
   static bool IsAnswered(const absl::Status& status) {
     return status.ok() || absl::IsNotFound(status);
@@ -229,7 +236,7 @@ template <class Loader>
 void LoadingCore<K, V, P, H, E>::LeadBatchHere(Batch& batch, Loader& loader, ThreadRecord& thread) {
   if (batch.empty() || !batch.Admit()) return;
   SlotHold slot;
-  if (absl::Status status = WaitForSlot(thread, slot); !status.ok()) return batch.Fail(status);
+  if (absl::Status status = WaitForSlot(thread, slot); !status.ok()) return batch.Refuse(status);
   batch.Run(loader, thread);
 }
 
@@ -240,12 +247,12 @@ void LoadingCore<K, V, P, H, E>::LaunchBatch(std::shared_ptr<Batch> batch, Loade
   using Stored = std::remove_const_t<Loader>;
   if (batch->empty()) return;
   if constexpr (!std::copy_constructible<Stored>) {
-    batch->Fail(CannotRunLater());
+    batch->Refuse(CannotRunLater());
   } else {
     if (!batch->Admit()) return;
     batch->SetAlarms();
     Enqueue(BulkTask<Stored>(*this, batch, loader), ThreadRecord::Current().loads_led != 0,
-            [&batch](const absl::Status& status) { batch->Fail(status); });
+            [&batch](const absl::Status& status) { batch->Refuse(status); });
   }
 }
 
@@ -321,7 +328,8 @@ void LoadingCore<K, V, P, H, E>::StartLoads(std::span<const Q> keys, std::vector
       if (item.finding.verdict == Verdict::kJoin) {
         LeaveFlight(*flight, AfterTimeout::kGoOn);
       } else if (!batched) {
-        Fail(*flight, absl::InternalError("the call that was to load the key threw an exception"));
+        Refuse(*flight,
+               absl::InternalError("the call that was to load the key threw an exception"));
       }
     }
     throw;

@@ -407,7 +407,7 @@ void LoadingCore<K, V, P, H, E>::LeadHere(Flight& flight, Loader& loader, Thread
   if (!Admit(flight)) return;
   SlotHold slot;
   if (absl::Status status = WaitForSlot(thread, slot); !status.ok()) {
-    return Fail(flight, std::move(status));
+    return Refuse(flight, std::move(status));
   }
   // Otherwise another loader, which needs the value to go on, has begun it while this one waited.
   if (flight.TryBegin(&thread)) RunFlight(flight, loader, thread);

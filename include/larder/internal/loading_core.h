@@ -190,7 +190,9 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
               int64_t load_nanos);
   // The same with an error.
   void Fail(Flight& flight, absl::Status status);
-  // The same, and tells its loader to stop.
+  // The same for one that can't begin; it goes on if somebody has begun it.
+  void Refuse(Flight& flight, absl::Status status);
+  // Ends it with an error, and tells its loader to stop.
   void Abandon(Flight& flight, absl::Status status);
   // Asks the circuit breaker; where it says no, the flight fails.
   bool Admit(Flight& flight);
@@ -220,8 +222,8 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   class AsyncTarget;
   template <class Loader>
   void Launch(const std::shared_ptr<Flight>& flight, Loader&& loader);
-  template <class Task, class Refuse>
-  uint64_t Enqueue(Task task, bool in_loader, Refuse&& refuse);
+  template <class Task, class Refusal>
+  uint64_t Enqueue(Task task, bool in_loader, Refusal&& refuse);
   void LeaveQueue(Flight& flight);
   template <class Task>
   static void Submit(Task task);

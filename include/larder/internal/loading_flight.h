@@ -157,10 +157,18 @@ void LoadingCore<K, V, P, H, E>::Fail(Flight& flight, absl::Status status) {
 }
 
 template <class K, class V, class P, class H, class E>
+void LoadingCore<K, V, P, H, E>::Refuse(Flight& flight, absl::Status status) {
+  if (!flight.TryBegin(nullptr)) return;
+  // A load that never ran is no failure to the circuit breaker.
+  Report(flight, /*begun=*/false, /*ok=*/false);
+  Fail(flight, std::move(status));
+}
+
+template <class K, class V, class P, class H, class E>
 bool LoadingCore<K, V, P, H, E>::Admit(Flight& flight) {
   const std::optional<CircuitBreaker::Admission> admission = loads_.breaker().Admit(Now());
   if (!admission.has_value()) {
-    Fail(flight, CircuitOpen());
+    Refuse(flight, CircuitOpen());
     return false;
   }
   // Whoever ends the flight, by a timeout or the cache's end, either finds this or has finished by

@@ -70,7 +70,7 @@ class LoadingCore<K, V, P, H, E>::LoadTask {
   LoadTask& operator=(LoadTask&&) = delete;
   ~LoadTask() {
     if (flight_ == nullptr) return;
-    core_->Fail(*flight_, absl::ResourceExhaustedError("the executor refused a load"));
+    core_->Refuse(*flight_, absl::ResourceExhaustedError("the executor refused a load"));
   }
 
   LoadingCore& core() const { return *core_; }
@@ -161,19 +161,19 @@ template <class Loader>
 void LoadingCore<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, Loader&& loader) {
   using Task = LoadTask<std::decay_t<Loader>>;
   if constexpr (!std::is_constructible_v<std::decay_t<Loader>, Loader&&>) {
-    Fail(*flight, CannotRunLater());
+    Refuse(*flight, CannotRunLater());
   } else {
     if (!Admit(*flight)) return;
     try {
       if (flight->background) SetAlarm(flight);
       flight->queued = Enqueue(Task(*this, flight, std::forward<Loader>(loader)), flight->in_loader,
-                               [&](absl::Status status) { Fail(*flight, std::move(status)); });
+                               [&](absl::Status status) { Refuse(*flight, std::move(status)); });
       // It may have been given up meanwhile.
       if (flight->finished()) LeaveQueue(*flight);
     } catch (const std::bad_alloc&) {
-      Fail(*flight, absl::ResourceExhaustedError("no memory to start a load"));
+      Refuse(*flight, absl::ResourceExhaustedError("no memory to start a load"));
     } catch (...) {
-      Fail(*flight, absl::InternalError("the copy of a loader threw an exception"));
+      Refuse(*flight, absl::InternalError("the copy of a loader threw an exception"));
       throw;
     }
   }
@@ -183,8 +183,8 @@ void LoadingCore<K, V, P, H, E>::Launch(const std::shared_ptr<Flight>& flight, L
 // `refuse` is called with the error where too many wait already. Returns its place in the limiter's
 // queue, plus one; 0: it doesn't wait.
 template <class K, class V, class P, class H, class E>
-template <class Task, class Refuse>
-uint64_t LoadingCore<K, V, P, H, E>::Enqueue(Task task, bool in_loader, Refuse&& refuse) {
+template <class Task, class Refusal>
+uint64_t LoadingCore<K, V, P, H, E>::Enqueue(Task task, bool in_loader, Refusal&& refuse) {
   LoadLimiter* const limiter = LimiterFor(in_loader);
   if (limiter == nullptr) {
     Submit(std::move(task));
