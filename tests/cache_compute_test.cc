@@ -136,7 +136,9 @@ TEST_F(CacheComputeTest, RunsAgainWhereTheValueExpiredInBetween) {
     std::vector<Number> seen;
     const auto interfere = [&](Number old) -> Number {
       seen.push_back(old);
-      if (seen.size() == 1) EXPECT_TRUE(cache.Expire(1));
+      if (seen.size() == 1) {
+        EXPECT_TRUE(cache.Expire(1));
+      }
       return old.has_value() && erases ? std::nullopt : Number(old.value_or(0) + 1);
     };
     EXPECT_TRUE(cache.Compute(1, interfere).ok());
