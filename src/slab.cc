@@ -23,11 +23,12 @@ Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes, size_t prefix, s
     : stride_(prefix + node_size), chunk_log2_(chunk_log2) {
   // Nodes, what is beside them, and what is known of chunks share what there is of address space.
   const size_t chunk_bytes =
-      ((stride_ + sizeof(NodeExtra) + sizeof(NodeTerms)) << chunk_log2) + sizeof(Chunk);
+      ((stride_ + sizeof(NodeExtra) + sizeof(NodeTerms) + sizeof(uint64_t)) << chunk_log2) +
+      sizeof(Chunk);
   const size_t wanted = std::min<size_t>(most_nodes, kMaxNodes) >> chunk_log2;
   const size_t most = std::min(kMostBytes / chunk_bytes, std::max<size_t>(1, wanted));
   // What is rounded up.
-  constexpr size_t kRounding = size_t{4} << 21;
+  constexpr size_t kRounding = size_t{5} << 21;
   node_memory_ = Reservation::Reserve(chunk_bytes + kRounding,
                                       std::max<size_t>(1, most) * chunk_bytes + kRounding);
   if (node_memory_.data() == nullptr) return;
@@ -35,6 +36,7 @@ Slab::Slab(size_t node_size, int chunk_log2, size_t most_nodes, size_t prefix, s
                                   (node_memory_.bytes() - kRounding) / chunk_bytes);
   owned_ = node_memory_.SplitTail(most_chunks_ * sizeof(Chunk));
   terms_ = node_memory_.SplitTail((most_chunks_ * sizeof(NodeTerms)) << chunk_log2);
+  validated_ = node_memory_.SplitTail((most_chunks_ * sizeof(uint64_t)) << chunk_log2);
   extras_ = node_memory_.SplitTail((most_chunks_ * sizeof(NodeExtra)) << chunk_log2);
   if (likely_nodes != 0) node_memory_.ExpectEnd(std::min(likely_nodes, most_nodes) * stride_);
   nodes_ = node_memory_.data() + prefix;
@@ -60,6 +62,11 @@ bool Slab::EnsureExtra(NodeIndex index) {
 bool Slab::EnsureTerms(NodeIndex index) {
   return index < terms_end_.load(std::memory_order_acquire) ||
          Ensure(terms_, sizeof(NodeTerms), terms_end_);
+}
+
+bool Slab::EnsureValidated(NodeIndex index) {
+  return index < validated_end_.load(std::memory_order_acquire) ||
+         Ensure(validated_, sizeof(uint64_t), validated_end_);
 }
 
 bool Slab::Ensure(Reservation& side, size_t size, std::atomic<size_t>& end) {

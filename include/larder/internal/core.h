@@ -193,7 +193,7 @@ class Core : public NodeOwner {
   // which can have been invalidated.
   bool IsPlainlyValid(uint32_t state, NodeIndex index) const {
     return (state & NodeHeader::kAsks) == 0 &&
-           slab_.Terms(index)->validated.load(std::memory_order_relaxed) == tags_.generation();
+           slab_.Validated(index).load(std::memory_order_relaxed) == tags_.generation();
   }
   // Whether a deadline can't have passed, as far as is known without looking at a clock.
   bool IsFar(int64_t deadline) const {
@@ -275,9 +275,9 @@ class Core : public NodeOwner {
   // Returns the flags for the node's state. Takes the tags.
   uint32_t WriteTerms(NodeIndex index, EntryTerms& terms);
   // Whether no tag of an entry was invalidated.
-  bool Valid(NodeTerms& terms) const;
+  bool Valid(NodeIndex index) const;
   bool Invalidated(const NodeHeader& node, NodeIndex index) const {
-    return node.Has(NodeHeader::kTagged) && !Valid(*slab_.Terms(index));
+    return node.Has(NodeHeader::kTagged) && !Valid(index);
   }
   bool IsKept(const NodeHeader& node, NodeIndex index) const;
   // Destroys what is in a node, and lets go of its tags.

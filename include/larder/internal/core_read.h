@@ -119,8 +119,10 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline auto Core<K, V, P, H, E>::LookUp(const Q& ke
   constexpr uint32_t kRare = NodeHeader::kAsks | NodeHeader::kTagged;
   if (kSettled == 0 || (state & (kRare | kSettled)) != kSettled) {
     if ((state & kRare) != 0 && !IsPlainlyValid(state, glance.index)) return {.unsure = true};
-    const bool told = PolicyT::OnHit(*glance.node, thread, front.shared);
-    if (!told) return {.unsure = true};
+    if (kSettled == 0 || (state & kSettled) != kSettled) {
+      const bool told = PolicyT::OnHit(*glance.node, thread, front.shared);
+      if (!told) return {.unsure = true};
+    }
   }
   counters_.AddOwn(thread, Counter::kHits);
   return glance;

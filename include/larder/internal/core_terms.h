@@ -88,7 +88,7 @@ uint32_t Core<K, V, P, H, E>::WriteTerms(NodeIndex index, EntryTerms& given) {
   set(terms.kept_for, given.kept_for);
   set(terms.refresh_at, given.refresh_at);
   set(terms.written_at, given.written_at);
-  set(terms.validated, given.validated);
+  if (given.tag_set != nullptr) set(slab_.Validated(index), given.validated);
   set(terms.load_micros, given.load_micros);
   set(terms.failed, false);
   terms.tags = std::exchange(given.tag_set, nullptr);
@@ -97,12 +97,13 @@ uint32_t Core<K, V, P, H, E>::WriteTerms(NodeIndex index, EntryTerms& given) {
 }
 
 template <class K, class V, class P, class H, class E>
-bool Core<K, V, P, H, E>::Valid(NodeTerms& terms) const {
+bool Core<K, V, P, H, E>::Valid(NodeIndex index) const {
   const uint64_t current = tags_.generation();
-  uint64_t validated = terms.validated.load(std::memory_order_relaxed);
+  std::atomic<uint64_t>& up_to = slab_.Validated(index);
+  uint64_t validated = up_to.load(std::memory_order_relaxed);
   if (validated >= current) return true;
-  if (!Tags::Valid(terms.tags, validated)) return false;
-  terms.validated.compare_exchange_strong(validated, current, std::memory_order_relaxed);
+  if (!Tags::Valid(slab_.Terms(index)->tags, validated)) return false;
+  up_to.compare_exchange_strong(validated, current, std::memory_order_relaxed);
   return true;
 }
 

@@ -151,7 +151,6 @@ struct alignas(64) NodeTerms {
   std::atomic<int64_t> kept_for;     // ns that the node stays past that
   std::atomic<int64_t> refresh_at;   // a hit from then on may start a load; kNever: none
   std::atomic<int64_t> written_at;
-  std::atomic<uint64_t> validated;    // see Tags; moved by readers
   const TagSet* tags;                 // constant
   std::atomic<uint32_t> load_micros;  // how long its load took
   std::atomic<bool> failed;           // the last load to replace it failed

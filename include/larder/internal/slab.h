@@ -63,6 +63,13 @@ class Slab {
   }
   bool EnsureTerms(NodeIndex index);
 
+  // The same for the generation up to which a tagged node is known to be valid (see Tags), which
+  // readers move. Apart from the terms, since each hit reads it: eight in a cache line.
+  std::atomic<uint64_t>& Validated(NodeIndex index) const {
+    return reinterpret_cast<std::atomic<uint64_t>*>(validated_.data())[index];
+  }
+  bool EnsureValidated(NodeIndex index);
+
   // When the node is to leave the cache by itself, ns; kNever: not.
   int64_t LeavesAt(NodeIndex index) const {
     const NodeHeader& node = *At(index);
@@ -97,9 +104,10 @@ class Slab {
   size_t most_chunks_ = 0;
   char* nodes_ = nullptr;  // the first node; its prefix is before it
   Reservation node_memory_;
-  Reservation extras_;  // NodeExtra for each node; made with the first one that has any
-  Reservation terms_;   // NodeTerms for each node; the same
-  Reservation owned_;   // a Chunk for each
+  Reservation extras_;     // NodeExtra for each node; made with the first one that has any
+  Reservation terms_;      // NodeTerms for each node; the same
+  Reservation validated_;  // uint64_t for each node; the same
+  Reservation owned_;      // a Chunk for each
 
   Mutex mutex_;  // for what grows
   size_t chunks_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -107,6 +115,7 @@ class Slab {
 
   std::atomic<size_t> extras_end_{0};  // nodes that there is room for extras for
   std::atomic<size_t> terms_end_{0};   // the same of terms
+  std::atomic<size_t> validated_end_{0};
 };
 
 // Hands out the slots of one stripe. Everything here belongs to the stripe's lock.
