@@ -36,6 +36,27 @@ absl::Status CheckPositive(const char* field, const std::optional<absl::Duration
   return value.has_value() ? CheckPositive(field, *value) : absl::OkStatus();
 }
 
+absl::Status CheckRefresh(const std::optional<RefreshAfter>& refresh_after) {
+  return refresh_after.has_value() ? refresh_after->Validate("refresh_after") : absl::OkStatus();
+}
+
+// What CacheOptions and LoadOptions both say about loads; in the latter each field may be unset.
+template <class Options>
+absl::Status CheckLoads(const Options& options) {
+  for (const absl::Status& status :
+       {CheckRefresh(options.refresh_after),
+        CheckNotNegative("stale_while_revalidate", options.stale_while_revalidate),
+        CheckNotNegative("stale_if_error", options.stale_if_error),
+        CheckNotNegative("retry_after", options.retry_after),
+        CheckPositive("soft_timeout", options.soft_timeout),
+        CheckPositive("hard_timeout", options.hard_timeout),
+        CheckPositive("background_timeout", options.background_timeout),
+        CheckNotNegative("negative_ttl", options.negative_ttl)}) {
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CacheOptions::Validate() const {
@@ -60,15 +81,8 @@ absl::Status CacheOptions::Validate() const {
         absl::StrCat("max_queued_loads must not be negative, is ", max_queued_loads));
   }
   for (const absl::Status& status :
-       {CheckPositive("maintenance_interval", maintenance_interval),
-        refresh_after.Validate("refresh_after"),
-        CheckNotNegative("stale_while_revalidate", stale_while_revalidate),
-        CheckNotNegative("stale_if_error", stale_if_error),
-        CheckNotNegative("retry_after", retry_after), CheckPositive("soft_timeout", soft_timeout),
-        CheckPositive("hard_timeout", hard_timeout),
-        CheckPositive("background_timeout", background_timeout),
-        CheckNotNegative("negative_ttl", negative_ttl), CheckBeta(early_refresh),
-        circuit_breaker.Validate()}) {
+       {CheckPositive("maintenance_interval", maintenance_interval), CheckLoads(*this),
+        CheckBeta(early_refresh), circuit_breaker.Validate()}) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -77,22 +91,13 @@ absl::Status CacheOptions::Validate() const {
 absl::Status PutOptions::ValidateTimes() const {
   if (absl::Status status = CheckPositive("ttl", ttl); !status.ok()) return status;
   if (absl::Status status = CheckPositive("idle_ttl", idle_ttl); !status.ok()) return status;
-  return refresh_after.has_value() ? refresh_after->Validate("refresh_after") : absl::OkStatus();
+  return CheckRefresh(refresh_after);
 }
 
 absl::Status LoadOptions::Validate() const {
   if (this == &Default()) return absl::OkStatus();
-  const auto check_refresh = [this] {
-    return refresh_after.has_value() ? refresh_after->Validate("refresh_after") : absl::OkStatus();
-  };
-  for (const absl::Status& status :
-       {CheckPositive("ttl", ttl), CheckPositive("idle_ttl", idle_ttl), check_refresh(),
-        CheckNotNegative("stale_while_revalidate", stale_while_revalidate),
-        CheckNotNegative("stale_if_error", stale_if_error),
-        CheckNotNegative("retry_after", retry_after), CheckPositive("soft_timeout", soft_timeout),
-        CheckPositive("hard_timeout", hard_timeout),
-        CheckPositive("background_timeout", background_timeout),
-        CheckNotNegative("negative_ttl", negative_ttl), CheckBeta(early_refresh.value_or(0))}) {
+  for (const absl::Status& status : {CheckPositive("ttl", ttl), CheckPositive("idle_ttl", idle_ttl),
+                                     CheckLoads(*this), CheckBeta(early_refresh.value_or(0))}) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

@@ -264,7 +264,7 @@ class Core : public NodeOwner {
   }
   // Gives the entry terms, and moves its deadline to when they have to be looked at.
   void GiveTerms(const TermsRequest& request, EntryTerms& terms, NewEntry& entry) const;
-  // The same for what a Put stores. `stamp`: the tags' generation when it began.
+  // The same for what a Put stores. `stamp`: a generation of the tags since the call began.
   void GiveTerms(const K& key, const PutOptions& options, uint64_t stamp,
                  std::optional<EntryTerms>& terms, NewEntry& entry);
   const TagSet* AcquireTags(const K& key, std::span<const std::string> tags);

@@ -367,7 +367,6 @@ template <class K, class V, class P, class H, class E>
 absl::Status Core<K, V, P, H, E>::Put(K&& key, V&& value, const PutOptions& options) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
   ThreadRecord& thread = EnterCall();
-  const uint64_t stamp = tags_.generation();
   const HashBits hash(hash_(key));
   Prefetch(hash);
   const uint64_t weight = WeightFor(key, value, options.weight);
@@ -375,7 +374,7 @@ absl::Status Core<K, V, P, H, E>::Put(K&& key, V&& value, const PutOptions& opti
   NewEntry entry{hash, weight, LifetimeOf(options.ttl, options.idle_ttl, thread)};
   std::optional<EntryTerms> terms;
   if (NeedsTerms(options)) [[unlikely]]
-    GiveTerms(key, options, stamp, terms, entry);
+    GiveTerms(key, options, tags_.generation(), terms, entry);
   const StoreResult result = Store(
       std::move(key), std::move(value), entry, [](NodeIndex) { return true; }, thread);
   return result == StoreResult::kStored ? absl::OkStatus() : OutOfMemory();
@@ -385,12 +384,11 @@ template <class K, class V, class P, class H, class E>
 bool Core<K, V, P, H, E>::PutIfAbsent(K&& key, V&& value, const PutOptions& options) {
   if (!options.Validate().ok()) return false;
   ThreadRecord& thread = EnterCall();
-  const uint64_t stamp = tags_.generation();
   const uint64_t weight = WeightFor(key, value, options.weight);
   if (Rejects(weight, thread)) return false;
   NewEntry entry{HashBits(hash_(key)), weight, LifetimeOf(options.ttl, options.idle_ttl, thread)};
   std::optional<EntryTerms> terms;
-  if (NeedsTerms(options)) GiveTerms(key, options, stamp, terms, entry);
+  if (NeedsTerms(options)) GiveTerms(key, options, tags_.generation(), terms, entry);
   const auto absent = [this](NodeIndex old) {
     return old == kNoNode || !IsLive(*slab_.At(old), old);
   };

@@ -23,6 +23,7 @@ struct LoadSettings {
 
   // How long an entry is kept past its expiry.
   int64_t stale_window() const { return std::max(stale_while_revalidate, stale_if_error); }
+  bool has_timeout() const { return soft_timeout != kNever || hard_timeout != kNever; }
   // Whether entries need NodeTerms for them.
   bool needs_terms() const {
     return stale_window() > 0 || !refresh_after.never() || early_refresh > 0;

@@ -30,8 +30,7 @@ struct LoadingCore<K, V, P, H, E>::LoadRequest {
         settings(core.load_settings_.With(load_options)),
         wants_age(age),
         in_loader(ThreadRecord::Current().loads_led != 0),
-        timed(settings.soft_timeout != kNever || settings.hard_timeout != kNever),
-        start(timed ? core.Now() : 0) {}
+        start(settings.has_timeout() ? core.Now() : 0) {}
 
   // When the caller gives up; sooner where it has something else to return.
   int64_t GivesUpAt(bool has_fallback) const {
@@ -43,9 +42,8 @@ struct LoadingCore<K, V, P, H, E>::LoadRequest {
   const LoadOptions& options;
   const LoadSettings settings;
   const bool wants_age;
-  const bool in_loader;  // made from inside a loader, of any cache
-  const bool timed;
-  const int64_t start;
+  const bool in_loader;        // made from inside a loader, of any cache
+  const int64_t start;         // where there is a timeout
   bool refresh_drawn = false;  // a hit was told to start a load
 };
 

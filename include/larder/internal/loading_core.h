@@ -200,6 +200,7 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
     return absl::UnavailableError("too many loads have failed: the circuit breaker is open");
   }
   void Report(Flight& flight, bool begun, bool ok);
+  void LeaveQueue(Flight& flight);
   void RetryAfter(Flight& flight, int64_t nanos, bool failed);
   absl::Status StoreLoaded(Flight& flight, Loaded<V>&& loaded, int64_t load_nanos,
                            ThreadRecord& thread);
@@ -224,7 +225,6 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   void Launch(const std::shared_ptr<Flight>& flight, Loader&& loader);
   template <class Task, class Refusal>
   uint64_t Enqueue(Task task, bool in_loader, Refusal&& refuse);
-  void LeaveQueue(Flight& flight);
   template <class Task>
   static void Submit(Task task);
   // A load that another's loader waits for must not wait for that one's slot.

@@ -81,9 +81,9 @@ class LoadingCore<K, V, P, H, E>::LoadTask {
     const std::shared_ptr<Flight> flight = std::move(flight_);
     // First, so that the cache's end, which ends what hasn't begun, waits for what has.
     const LoadControl::Running running(core_->loads_);
+    ThreadRecord& thread = ThreadRecord::Current();
+    if (!flight->TryBegin(&thread)) return;
     if constexpr (AsyncLoaderFor<Loader, K, V>) {
-      ThreadRecord& thread = ThreadRecord::Current();
-      if (!flight->TryBegin(&thread)) return;
       std::unique_ptr<AsyncTarget> target;
       try {
         target = std::make_unique<AsyncTarget>(*core_, flight, std::move(slot_));
@@ -99,8 +99,6 @@ class LoadingCore<K, V, P, H, E>::LoadTask {
       }
       flight->LeaderLeaves();
     } else {
-      ThreadRecord& thread = ThreadRecord::Current();
-      if (!flight->TryBegin(&thread)) return;
       try {
         core_->RunFlight(*flight, loader_, thread);
       } catch (...) {

@@ -143,8 +143,9 @@ struct NodeExtra {
 class TagSet;
 
 // What entries have that are refreshed, kept past their expiry, or tagged: the terms under which
-// they may be served. A line of its own, which a hit reads where there are tags, or once the node's
-// deadline has come. Written under the stripe's lock, but for what is said otherwise.
+// they may be served. A line of its own, which a hit reads once the node's deadline has come, or
+// after an invalidation where there are tags. Written under the stripe's lock, but for what is said
+// otherwise.
 struct alignas(64) NodeTerms {
   std::atomic<int64_t> expires_at;   // as `deadline` of other nodes, and moved by readers as that
   std::atomic<int64_t> fresh_until;  // the same, but never kOver
