@@ -67,6 +67,20 @@ TEST(TagsTest, EqualSetsAreShared) {
   EXPECT_EQ(tags.records(), 0u);
 }
 
+TEST(TagsTest, ASharedSetStaysUntilItsLastHolderGoes) {
+  Tags tags;
+  {
+    TagSetHold first(tags, tags.Acquire(std::vector<std::string>{"a"}));
+    const TagSetHold second = first.Share();
+    EXPECT_EQ(second.get(), first.get());
+    tags.Release(first.Take());
+    EXPECT_EQ(first.get(), nullptr);
+    EXPECT_EQ(tags.sets(), 1u);
+  }
+  EXPECT_EQ(tags.sets(), 0u);
+  EXPECT_EQ(TagSetHold().Share().get(), nullptr);
+}
+
 TEST(TagsTest, TheEmptyTagIsATag) {
   Tags tags;
   const TagSet* set = tags.Acquire(Names{""});

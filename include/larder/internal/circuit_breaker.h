@@ -119,6 +119,24 @@ class CircuitBreaker {
   int probes_succeeded_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
+// An admission until it is given back, by whoever does so first. Thread-safe.
+class HeldAdmission {
+ public:
+  void Hold(CircuitBreaker::Admission admission) { period_.store(admission.period); }
+
+  // What is held, which the caller must report or abandon; nothing, if there is none any more.
+  std::optional<CircuitBreaker::Admission> Take() {
+    const uint64_t period = period_.exchange(kNone);
+    if (period == kNone) return std::nullopt;
+    return CircuitBreaker::Admission{.period = period};
+  }
+
+ private:
+  static constexpr uint64_t kNone = UINT64_MAX;
+
+  std::atomic<uint64_t> period_{kNone};
+};
+
 }  // namespace larder::internal
 
 #endif  // LARDER_INTERNAL_CIRCUIT_BREAKER_H_

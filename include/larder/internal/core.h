@@ -267,7 +267,7 @@ class Core : public NodeOwner {
   // The same for what a Put stores. `stamp`: a generation of the tags since the call began.
   void GiveTerms(const K& key, const PutOptions& options, uint64_t stamp,
                  std::optional<EntryTerms>& terms, NewEntry& entry);
-  const TagSet* AcquireTags(const K& key, std::span<const std::string> tags);
+  TagSetHold AcquireTags(const K& key, std::span<const std::string> tags);
   static int64_t RefreshTime(const RefreshAfter& after, int64_t now, const Lifetime& lifetime);
   // When an entry's terms have to be looked at.
   static int64_t FirstLook(int64_t expires_at, int64_t refresh_at, int64_t load_nanos,

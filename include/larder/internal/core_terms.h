@@ -22,10 +22,10 @@
 namespace larder::internal {
 
 template <class K, class V, class P, class H, class E>
-const TagSet* Core<K, V, P, H, E>::AcquireTags(const K& key, std::span<const std::string> tags) {
+TagSetHold Core<K, V, P, H, E>::AcquireTags(const K& key, std::span<const std::string> tags) {
   const TagSet* prefixes = nullptr;
   if constexpr (StringLike<K>) prefixes = tags_.PrefixesOf(std::string_view(key));
-  return tags_.Acquire(tags, prefixes);
+  return {tags_, tags_.Acquire(tags, prefixes)};
 }
 
 template <class K, class V, class P, class H, class E>
@@ -72,7 +72,7 @@ ABSL_ATTRIBUTE_NOINLINE void Core<K, V, P, H, E>::GiveTerms(const K& key, const 
                                                             uint64_t stamp,
                                                             std::optional<EntryTerms>& terms,
                                                             NewEntry& entry) {
-  terms.emplace(tags_, AcquireTags(key, options.tags));
+  terms.emplace(EntryTerms{.tags = AcquireTags(key, options.tags)});
   GiveTerms({.refresh_after = options.refresh_after.value_or(load_settings_.refresh_after),
              .stale_window = load_settings_.stale_window(),
              .stamp = stamp},
@@ -88,10 +88,10 @@ uint32_t Core<K, V, P, H, E>::WriteTerms(NodeIndex index, EntryTerms& given) {
   set(terms.kept_for, given.kept_for);
   set(terms.refresh_at, given.refresh_at);
   set(terms.written_at, given.written_at);
-  if (given.tag_set != nullptr) set(slab_.Validated(index), given.validated);
+  if (given.tags.get() != nullptr) set(slab_.Validated(index), given.validated);
   set(terms.load_micros, given.load_micros);
   set(terms.failed, false);
-  terms.tags = std::exchange(given.tag_set, nullptr);
+  terms.tags = given.tags.Take();
   return NodeHeader::kTerms | (terms.tags != nullptr ? NodeHeader::kTagged : 0) |
          (given.negative ? NodeHeader::kNegative | NodeHeader::kAsks : 0);
 }

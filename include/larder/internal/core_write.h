@@ -122,7 +122,7 @@ NodeIndex Core<K, V, P, H, E>::NewNode(StripeT& stripe, K&& key, Value&& value,
   const bool has_extra = idle || entry.weight != 1;
   if ((has_extra && !slab_.EnsureExtra(index)) ||
       (entry.terms != nullptr && !slab_.EnsureTerms(index)) ||
-      (entry.terms != nullptr && entry.terms->tag_set != nullptr &&
+      (entry.terms != nullptr && entry.terms->tags.get() != nullptr &&
        !slab_.EnsureValidated(index))) {
     stripe.slots.Free(index);
     return kNoNode;

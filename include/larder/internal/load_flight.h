@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "larder/handle.h"
+#include "larder/internal/circuit_breaker.h"
 #include "larder/internal/flight.h"
 #include "larder/internal/flight_alarm.h"
 #include "larder/internal/hash.h"
@@ -64,10 +65,9 @@ struct Flight : FlightBase {
   std::atomic<uint64_t> queued{0};
   std::stop_source stop;
 
-  // The circuit breaker's, until it is given back: by Report(), or, where the flight was ended
-  // while it was being admitted, by Admit(). The number of a period, or kNotAdmitted.
-  static constexpr uint64_t kNotAdmitted = UINT64_MAX;
-  std::atomic<uint64_t> admission{kNotAdmitted};
+  // The circuit breaker's; given back by Report(), or, where the flight was ended while it was
+  // being admitted, by Admit().
+  HeldAdmission admission;
 
   // The outcome; written before Land(), constant afterwards. From the start, what those who wait
   // get if nothing else comes.

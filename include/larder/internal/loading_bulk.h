@@ -8,7 +8,6 @@
 #define LARDER_INTERNAL_LOADING_BULK_H_
 
 #include <algorithm>
-#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -55,8 +54,7 @@ class LoadingCore<K, V, P, H, E>::Batch {
   Batch& operator=(const Batch&) = delete;
   ~Batch() {
     Refuse(absl::ResourceExhaustedError("the executor refused a load, or it was dropped"));
-    const uint64_t period = admission_.exchange(kNotAdmitted);
-    if (period != kNotAdmitted) core_.loads_.breaker().Abandon({period});
+    if (const auto admission = admission_.Take()) core_.loads_.breaker().Abandon(*admission);
   }
 
   void Take(Flights flights) noexcept { flights_ = std::move(flights); }
@@ -67,7 +65,7 @@ class LoadingCore<K, V, P, H, E>::Batch {
     const std::optional<CircuitBreaker::Admission> admission =
         core_.loads_.breaker().Admit(core_.Now());
     if (admission.has_value()) {
-      admission_.store(admission->period);
+      admission_.Hold(*admission);
     } else {
       Refuse(CircuitOpen());
     }
@@ -127,8 +125,9 @@ class LoadingCore<K, V, P, H, E>::Batch {
   }
 
   void Report(bool ok) {
-    const uint64_t period = admission_.exchange(kNotAdmitted);
-    if (period != kNotAdmitted) core_.loads_.breaker().Report({period}, ok, core_.TimeOfLoad());
+    if (const auto admission = admission_.Take()) {
+      core_.loads_.breaker().Report(*admission, ok, core_.TimeOfLoad());
+    }
   }
 
   template <class Loader>
@@ -196,9 +195,7 @@ class LoadingCore<K, V, P, H, E>::Batch {
 
   LoadingCore& core_;
   Flights flights_;
-  // As in Flight.
-  static constexpr uint64_t kNotAdmitted = Flight::kNotAdmitted;
-  std::atomic<uint64_t> admission_{kNotAdmitted};
+  HeldAdmission admission_;
 };
 
 // A batch on its way to the executor.

@@ -173,22 +173,20 @@ bool LoadingCore<K, V, P, H, E>::Admit(Flight& flight) {
   }
   // Whoever ends the flight, by a timeout or the cache's end, either finds this or has finished by
   // the time of the question.
-  flight.admission.store(admission->period);
-  if (flight.finished() &&
-      flight.admission.exchange(Flight::kNotAdmitted) != Flight::kNotAdmitted) {
-    loads_.breaker().Abandon(*admission);
+  flight.admission.Hold(*admission);
+  if (flight.finished()) {
+    if (const auto held = flight.admission.Take()) loads_.breaker().Abandon(*held);
   }
   return true;
 }
 
 template <class K, class V, class P, class H, class E>
 void LoadingCore<K, V, P, H, E>::Report(Flight& flight, bool begun, bool ok) {
-  const uint64_t period = flight.admission.exchange(Flight::kNotAdmitted);
-  if (period != Flight::kNotAdmitted) {
+  if (const auto admission = flight.admission.Take()) {
     if (begun) {
-      loads_.breaker().Report({period}, ok, Now());
+      loads_.breaker().Report(*admission, ok, Now());
     } else {
-      loads_.breaker().Abandon({period});
+      loads_.breaker().Abandon(*admission);
     }
   }
   flight.alarm.Cancel(loads_);
@@ -232,7 +230,7 @@ absl::Status LoadingCore<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&&
                  .tags = std::move(loaded.tags)};
   if (absl::Status status = put.Validate(); !status.ok()) return status;
   put.tags.insert(put.tags.end(), options.tags.begin(), options.tags.end());
-  flight.tags = TagSetHold(tags_, AcquireTags(flight.key, put.tags));
+  flight.tags = AcquireTags(flight.key, put.tags);
   const uint64_t weight = WeightFor(flight.key, loaded.value, put.weight);
   // Too heavy to keep is no reason not to answer.
   if (Rejects(weight, thread)) {
@@ -244,10 +242,10 @@ absl::Status LoadingCore<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&&
                  .outdates_flight = false};
   std::optional<EntryTerms> terms;
   if (NeedsTerms(flight, put)) {
-    terms.emplace(tags_, AcquireTags(flight.key, put.tags));
-    if (!Tags::Valid(terms->tag_set, flight.stamp)) {
+    if (!Tags::Valid(flight.tags.get(), flight.stamp)) {
       return KeepUnstored(flight, std::move(loaded.value), 0);
     }
+    terms.emplace(EntryTerms{.tags = flight.tags.Share()});
     GiveTerms({.refresh_after = *put.refresh_after,
                .stale_window = flight.settings.stale_window(),
                .early_refresh = flight.settings.early_refresh,
@@ -285,7 +283,7 @@ absl::Status LoadingCore<K, V, P, H, E>::KeepUnstored(Flight& flight, V&& value,
 // An answer, too: what there was isn't any more.
 template <class K, class V, class P, class H, class E>
 void LoadingCore<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thread) {
-  flight.tags = TagSetHold(tags_, AcquireTags(flight.key, flight.options.tags));
+  flight.tags = AcquireTags(flight.key, flight.options.tags);
   const int64_t ttl = flight.settings.negative_ttl;
   if (ttl == 0) {
     if (!flight.old) return;
@@ -300,9 +298,9 @@ void LoadingCore<K, V, P, H, E>::StoreNotFound(Flight& flight, ThreadRecord& thr
                  .weight = 1,
                  .lifetime = LifetimeOf(absl::Nanoseconds(ttl), absl::InfiniteDuration(), thread),
                  .outdates_flight = false};
-  EntryTerms terms(tags_, AcquireTags(flight.key, flight.options.tags));
+  EntryTerms terms{.tags = flight.tags.Share()};
   bool stored = false;
-  if (Tags::Valid(terms.tag_set, flight.stamp)) {
+  if (Tags::Valid(flight.tags.get(), flight.stamp)) {
     GiveTerms({.stamp = flight.stamp, .negative = true}, terms, entry);
     const auto current = [&flight](NodeIndex) { return !flight.outdated; };
     stored = Store(K(flight.key), NoValue(), entry, current, thread) == StoreResult::kStored;
@@ -325,7 +323,7 @@ absl::Status LoadingCore<K, V, P, H, E>::KeepOld(Flight& flight,
       idle_nanos == kNever ? absl::InfiniteDuration() : absl::Nanoseconds(idle_nanos);
   NewEntry entry{
       .hash = flight.hash, .weight = 1, .lifetime = LifetimeOf(put.ttl, idle_ttl, thread)};
-  EntryTerms terms(tags_, nullptr);
+  EntryTerms terms;
   GiveTerms({.refresh_after = flight.settings.refresh_after,
              .stale_window = flight.settings.stale_window(),
              .early_refresh = flight.settings.early_refresh,

@@ -36,13 +36,7 @@ struct TermsRequest {
 
 // What an entry's NodeTerms start with. Times in ns on the cache's clock.
 struct EntryTerms {
-  EntryTerms(Tags& registry, const TagSet* set) : tags(registry), tag_set(set) {}
-  EntryTerms(const EntryTerms&) = delete;
-  EntryTerms& operator=(const EntryTerms&) = delete;
-  ~EntryTerms() { tags.Release(tag_set); }
-
-  Tags& tags;
-  const TagSet* tag_set;  // until a node takes it
+  TagSetHold tags;  // until a node takes them
   int64_t expires_at = kNever;
   int64_t kept_for = 0;
   int64_t refresh_at = kNever;

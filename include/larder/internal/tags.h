@@ -122,6 +122,12 @@ class Tags {
   // O(number of tags). Throws std::bad_alloc, and has then changed nothing.
   const TagSet* Acquire(std::span<const std::string> tags, const TagSet* prefixes = nullptr);
 
+  // Another hold on one that the caller holds, or nullptr; for Release(), too. No lock.
+  static const TagSet* Share(const TagSet* set) {
+    if (set != nullptr && !set->permanent_) set->holders_.fetch_add(1, std::memory_order_relaxed);
+    return set;
+  }
+
   // One that Acquire() gave, or nullptr, is used no more: neither by the entry nor by a reader that
   // found it there. Takes the lock only for the last holder. Doesn't throw.
   void Release(const TagSet* set) {
@@ -234,7 +240,13 @@ class TagSetHold {
     if (set_ != nullptr) tags_->Release(set_);
   }
 
+  TagSetHold Share() const {
+    return tags_ == nullptr ? TagSetHold() : TagSetHold(*tags_, Tags::Share(set_));
+  }
+
   const TagSet* get() const { return set_; }
+  // From now on the caller's to release.
+  const TagSet* Take() { return std::exchange(set_, nullptr); }
 
  private:
   Tags* tags_ = nullptr;
