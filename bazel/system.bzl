@@ -37,6 +37,9 @@ _ABSEIL = {
     "utility": {"utility": ""},
 }
 
+# Abseil has these only from some version on; sources ask __has_include. Empty where they are missing.
+_ABSEIL_OPTIONAL = ["absl_crc32c"]
+
 _HEADER = """# Generated from pkg-config by larder's bazel/system.bzl.
 
 load("@rules_cc//cc:defs.bzl", "cc_library")
@@ -139,6 +142,8 @@ def _system_abseil_impl(ctx):
             if module in known:
                 package = "absl/" + bazel_package
                 text += _library(ctx, package, name, _query(ctx, [module], "libabsl-dev"))
+            elif module in _ABSEIL_OPTIONAL:
+                text += _library(ctx, package, name, [])
         ctx.file("absl/%s/BUILD.bazel" % bazel_package, text)
 
 system_abseil = repository_rule(

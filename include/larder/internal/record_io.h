@@ -18,7 +18,11 @@
 namespace larder::internal {
 
 // What a file holds; four characters, written into its header.
-enum class RecordFileKind : uint32_t;
+enum class RecordFileKind : uint32_t {
+  kJournal = 0x4c4e524a,      // "JRNL"
+  kDeadLetters = 0x44414544,  // "DEAD"
+  kSnapshot = 0x50414e53,     // "SNAP"
+};
 
 inline constexpr size_t kRecordFileHeaderBytes = 24;
 inline constexpr size_t kRecordFrameBytes = 12;             // before each record
@@ -32,6 +36,7 @@ inline constexpr size_t kMaxRecordBytes = size_t{1} << 30;  // of a record
 // file.
 class RecordWriter {
  public:
+  // `salt` is to be random: no two files should have the same.
   RecordWriter(RecordFileKind kind, uint32_t version, uint64_t salt);
 
   // The file's first bytes.
@@ -41,7 +46,7 @@ class RecordWriter {
   void Add(std::string_view record, std::string* out);
 
   // How many bytes were made so far, the header included: the file's length once all are written.
-  uint64_t size() const;
+  uint64_t size() const { return size_; }
 
  private:
   uint64_t salt_;
@@ -62,16 +67,27 @@ class RecordReader {
   // record whose length is intact by that, anything else by a search for the next intact one.
   std::optional<std::string_view> Next();
 
-  uint32_t version() const;
+  uint32_t version() const { return version_; }
 
   // Bytes passed over so far that weren't intact and came before an intact record.
-  uint64_t damaged_bytes() const;
+  uint64_t damaged_bytes() const { return damaged_bytes_; }
   // Bytes after the last intact record, once Next has returned nullopt: what a write that wasn't
   // finished leaves, or damage to the last records.
-  uint64_t torn_bytes() const;
+  uint64_t torn_bytes() const { return file_.size() - intact_end_; }
 
  private:
   RecordReader() = default;
+
+  // The length of the record whose frame is at `offset`; nullopt where no intact one is, or where
+  // the record would end after the file.
+  std::optional<uint32_t> IntactLength(size_t offset) const;
+
+  std::string_view file_;
+  uint64_t salt_ = 0;
+  size_t position_ = kRecordFileHeaderBytes;    // where the next frame is looked for
+  size_t intact_end_ = kRecordFileHeaderBytes;  // of the last intact record, or of the header
+  uint64_t damaged_bytes_ = 0;
+  uint32_t version_ = 0;
 };
 
 }  // namespace larder::internal
