@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "larder/file_system.h"
+#include "larder/journal_stats.h"
 #include "larder/write_behind_options.h"
 
 namespace larder::internal {
@@ -53,19 +54,6 @@ struct JournalRecovery {
   uint64_t torn_bytes = 0;
   // Files that must have been there between others.
   uint64_t missing_files = 0;
-};
-
-// Counted since the journal was opened, where nothing else is said.
-struct JournalStats {
-  uint64_t appends = 0;         // that succeeded
-  uint64_t failed_appends = 0;  // but for those after Close
-  uint64_t groups = 0;          // writes to a file that carried appends, one or many each
-  uint64_t syncs = 0;           // of files, not of directories; tried
-  uint64_t failed_files = 0;    // given up after an error, or not even made
-  uint64_t files = 0;           // that there are now
-  uint64_t bytes = 0;           // of them
-  uint64_t live_writes = 0;     // not acknowledged yet, the recovered ones included
-  absl::Status last_error;      // of the file system; OK: none so far
 };
 
 // An append-only log of writes, in a directory of its own, in files of about segment_bytes

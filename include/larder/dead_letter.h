@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DeadLetter: a write that will not reach its store.
+
+#ifndef LARDER_DEAD_LETTER_H_
+#define LARDER_DEAD_LETTER_H_
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "larder/codec.h"
+#include "larder/file_system.h"
+#include "larder/internal/dead_letter_file.h"
+#include "larder/internal/write_payload.h"
+#include "larder/write_id.h"
+
+namespace larder {
+
+// A write that was acknowledged, and then failed for good: the store refuses it, or the cache ended
+// before the store could be reached.
+template <class K, class V>
+struct DeadLetter {
+  K key;
+  std::optional<V> value;  // nullopt: the key was to be erased
+  WriteId id;
+  absl::Status reason;
+  int attempts = 0;  // 0: it was never tried
+};
+
+// What a dead-letter file (WriteBehindOptions::dead_letter_path) holds, in the order in which it
+// was written. Errors: DataLoss where a part of it is damaged, naming how many bytes;
+// FailedPrecondition where it was written with other codecs, naming them; those of the file system.
+template <Codable K, Codable V>
+absl::StatusOr<std::vector<DeadLetter<K, V>>> ReadDeadLetters(
+    const std::string& path, FileSystem& files = FileSystem::Default()) {
+  absl::StatusOr<std::vector<internal::DeadLetterRecord>> records =
+      internal::ReadDeadLetterFile(path, internal::WriteSchema<K, V>(), files);
+  if (!records.ok()) return records.status();
+  std::vector<DeadLetter<K, V>> letters;
+  letters.reserve(records->size());
+  for (const internal::DeadLetterRecord& record : *records) {
+    absl::StatusOr<std::pair<K, std::optional<V>>> write =
+        internal::DecodeWrite<K, V>(record.payload);
+    if (!write.ok()) return write.status();
+    letters.push_back({.key = std::move(write->first),
+                       .value = std::move(write->second),
+                       .id = record.id,
+                       .reason = record.reason,
+                       .attempts = record.attempts});
+  }
+  return letters;
+}
+
+}  // namespace larder
+
+#endif  // LARDER_DEAD_LETTER_H_

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// StoreQueue<K, V>: the writes of a cache that wait for its store; the typed side of WriteBehind.
+
+#ifndef LARDER_INTERNAL_STORE_QUEUE_H_
+#define LARDER_INTERNAL_STORE_QUEUE_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <new>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "larder/clock.h"
+#include "larder/codec.h"
+#include "larder/dead_letter.h"
+#include "larder/internal/dead_letter_file.h"
+#include "larder/internal/journal.h"
+#include "larder/internal/mutex.h"
+#include "larder/internal/pending_write.h"
+#include "larder/internal/write_behind.h"
+#include "larder/internal/write_payload.h"
+#include "larder/options.h"
+#include "larder/store.h"
+#include "larder/write_behind_options.h"
+
+namespace larder::internal {
+
+// A put or an erasure.
+template <class K, class V, class Eq>
+class QueuedWrite final : public PendingWrite {
+ public:
+  QueuedWrite(uint64_t hash, uint64_t bytes, K key, std::optional<V> value, PutOptions options)
+      : PendingWrite(hash, bytes),
+        key(std::move(key)),
+        value(std::move(value)),
+        options(std::move(options)) {}
+
+  bool SameKey(const PendingWrite& other) const override {
+    return Eq{}(key, static_cast<const QueuedWrite&>(other).key);
+  }
+
+  const K key;
+  const std::optional<V> value;  // nullopt: an erasure
+  const PutOptions options;
+
+  // Set once this will never be in the store: then the cache must not keep it.
+  mutable std::atomic<bool> given_up{false};
+};
+
+// What a key or a value counts for in WriteBehindOptions::max_bytes, where it isn't encoded.
+template <class T>
+uint64_t ByteSize(const T& object) {
+  if constexpr (requires { object.size() * sizeof(typename T::value_type); }) {
+    return sizeof(T) + object.size() * sizeof(typename T::value_type);
+  } else {
+    return sizeof(T);
+  }
+}
+
+// Gives writes what the engine leaves open: bytes for the journal, calls of the store, dead
+// letters, and the cache's entries that must go with those.
+//
+// Thread safety: all methods may be called from any thread, Open and Start before all others. Two
+// writes of one key must not be added at a time.
+template <class K, class V, class Eq>
+class StoreQueue final : private WriteBehind::Target {
+ public:
+  using Queued = QueuedWrite<K, V, Eq>;
+  using QueuedPtr = std::shared_ptr<const Queued>;
+
+  struct Settings {
+    Store<K, V>* store = nullptr;
+    WriteBehindOptions options = {};
+    const Clock* clock = nullptr;
+    std::function<void(const DeadLetter<K, V>&)> on_dead_letter = nullptr;
+    std::function<uint64_t(const K&)> hash = nullptr;
+    std::function<void(const K&)> drop = nullptr;  // what the cache has of a key
+  };
+
+  // Opens the journal, if there is to be one, and queues what it holds; writes nothing yet.
+  static absl::StatusOr<std::unique_ptr<StoreQueue>> Open(Settings settings);
+
+  ~StoreQueue() override = default;
+
+  // Begins to write to the store.
+  absl::Status Start() { return engine_.Start(); }
+
+  // Queues a write (`value`: nullptr for an erasure); waits for the store where it finds no room
+  // and the options say so. On an error nothing has changed, but see Journal for those of the disk.
+  // What is thrown is user code's.
+  absl::StatusOr<QueuedPtr> Add(uint64_t hash, const K& key, const V* value,
+                                const PutOptions& options);
+
+  // The newest write of a key that isn't in the store yet; nullptr where there is none.
+  QueuedPtr Find(uint64_t hash, const K& key) const {
+    return std::static_pointer_cast<const Queued>(
+        engine_.Find(hash, [&key](const PendingWrite& write) {
+          return Eq{}(static_cast<const Queued&>(write).key, key);
+        }));
+  }
+
+  absl::Status Flush(absl::Duration timeout) { return engine_.Flush(timeout); }
+
+  // No write is taken from now on. What isn't in the store after `timeout` stays in the journal or,
+  // without one, becomes dead letters; the error says how much that is.
+  absl::Status Close(absl::Duration timeout);
+
+  void RunDue() { engine_.RunDue(); }
+
+  uint64_t writer() const { return writer_; }
+  WriteBehindStats stats() const { return engine_.Stats(); }
+  JournalStats journal_stats() const {
+    return journal_ == nullptr ? JournalStats{} : journal_->Stats();
+  }
+
+ private:
+  using Batch = std::span<const WriteBehind::WritePtr>;
+
+  // What a write costs beside its key and value, about.
+  static constexpr uint64_t kOverhead = 200;
+  static constexpr bool kCodable = Codable<K> && Codable<V>;
+
+  StoreQueue(Settings settings, std::unique_ptr<Journal> journal, uint64_t writer, uint64_t seed);
+
+  static absl::Status CheckCodecs(const WriteBehindOptions& options);
+  static JournalSettings JournalSettingsOf(const WriteBehindOptions& options);
+  // Of the journal's writes.
+  absl::Status Restore(const JournalRecovery& recovery);
+
+  // --- WriteBehind::Target
+  std::vector<absl::Status> Write(Batch batch) override;
+  absl::Status GiveUp(const PendingWrite& write, const absl::Status& reason, int attempts) override;
+  void Acknowledge(std::span<const uint64_t> sequences) override;
+  // The keys of those of these writes that were given up.
+  std::vector<K> TakeGivenUp(std::span<const uint64_t> sequences);
+
+  const Settings settings_;
+  const std::unique_ptr<Journal> journal_;  // nullptr: in memory only
+  const uint64_t writer_;
+  std::unique_ptr<DeadLetterFile> dead_letters_;  // nullptr: none
+
+  // Keys of writes that were given up, by their sequences, until they have left the queue: as long
+  // as they are there, a load would bring them back into the cache.
+  std::atomic<size_t> given_up_count_{0};
+  Mutex given_up_mutex_;
+  absl::flat_hash_map<uint64_t, K> given_up_ ABSL_GUARDED_BY(given_up_mutex_);
+
+  WriteBehind engine_;  // last: its threads use all of the above
+};
+
+template <class K, class V, class Eq>
+StoreQueue<K, V, Eq>::StoreQueue(Settings settings, std::unique_ptr<Journal> journal,
+                                 uint64_t writer, uint64_t seed)
+    : settings_(std::move(settings)),
+      journal_(std::move(journal)),
+      writer_(writer),
+      engine_(settings_.options, settings_.clock, this, seed) {
+  if constexpr (kCodable) {
+    const WriteBehindOptions& options = settings_.options;
+    if (options.dead_letter_path.empty()) return;
+    FileSystem* const files = options.file_system;
+    dead_letters_ =
+        std::make_unique<DeadLetterFile>(options.dead_letter_path, WriteSchema<K, V>(),
+                                         files == nullptr ? FileSystem::Default() : *files);
+  }
+}
+
+template <class K, class V, class Eq>
+absl::Status StoreQueue<K, V, Eq>::CheckCodecs(const WriteBehindOptions& options) {
+  if (kCodable) return absl::OkStatus();
+  if (options.durability != Durability::kMemory) {
+    return absl::InvalidArgumentError("durability: a journal needs a Codec of keys and of values");
+  }
+  if (!options.dead_letter_path.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("dead_letter_path is ", options.dead_letter_path,
+                     ": such a file needs a Codec of keys and of values"));
+  }
+  return absl::OkStatus();
+}
+
+template <class K, class V, class Eq>
+JournalSettings StoreQueue<K, V, Eq>::JournalSettingsOf(const WriteBehindOptions& options) {
+  JournalSettings settings;
+  settings.directory = options.journal_directory;
+  if constexpr (kCodable) settings.schema = WriteSchema<K, V>();
+  settings.durability = options.durability;
+  settings.sync_interval = options.sync_interval;
+  settings.segment_bytes = options.segment_bytes;
+  settings.file_system = options.file_system;
+  return settings;
+}
+
+template <class K, class V, class Eq>
+absl::StatusOr<std::unique_ptr<StoreQueue<K, V, Eq>>> StoreQueue<K, V, Eq>::Open(
+    Settings settings) {
+  for (const absl::Status& status : {settings.options.Validate(), CheckCodecs(settings.options)}) {
+    if (!status.ok()) return status;
+  }
+  JournalRecovery recovery;
+  std::unique_ptr<Journal> journal;
+  if (settings.options.durability != Durability::kMemory) {
+    auto opened = Journal::Open(JournalSettingsOf(settings.options), &recovery);
+    if (!opened.ok()) return opened.status();
+    journal = *std::move(opened);
+  }
+  std::random_device random;
+  const auto draw = [&random] { return uint64_t{random()} << 32 | random(); };
+  const uint64_t writer = journal == nullptr ? draw() : journal->writer();
+  std::unique_ptr<StoreQueue> queue(
+      new StoreQueue(std::move(settings), std::move(journal), writer, draw()));
+  if (absl::Status status = queue->Restore(recovery); !status.ok()) return status;
+  return queue;
+}
+
+template <class K, class V, class Eq>
+absl::Status StoreQueue<K, V, Eq>::Restore(const JournalRecovery& recovery) {
+  std::vector<WriteBehind::WritePtr> writes;
+  if constexpr (kCodable) {
+    writes.reserve(recovery.writes.size());
+    for (const JournalWrite& found : recovery.writes) {
+      auto write = DecodeWrite<K, V>(found.payload);
+      if (!write.ok()) {
+        return absl::DataLossError(absl::StrCat("write ", found.sequence, " of the journal in ",
+                                                settings_.options.journal_directory, ": ",
+                                                write.status().message()));
+      }
+      const uint64_t hash = settings_.hash(write->first);
+      auto queued =
+          std::make_shared<Queued>(hash, kOverhead + found.payload.size(), std::move(write->first),
+                                   std::move(write->second), PutOptions::Default());
+      queued->set_sequence(found.sequence);
+      writes.push_back(std::move(queued));
+    }
+  }
+  engine_.Restore(std::move(writes));
+  return absl::OkStatus();
+}
+
+template <class K, class V, class Eq>
+absl::StatusOr<std::shared_ptr<const QueuedWrite<K, V, Eq>>> StoreQueue<K, V, Eq>::Add(
+    uint64_t hash, const K& key, const V* value, const PutOptions& options) {
+  std::string payload;
+  uint64_t bytes = kOverhead;
+  if constexpr (kCodable) {
+    if (journal_ != nullptr) {
+      absl::StatusOr<std::string> encoded = EncodeWrite(key, value);
+      if (!encoded.ok()) return encoded.status();
+      payload = *std::move(encoded);
+    }
+  }
+  bytes += journal_ != nullptr ? payload.size()
+                               : ByteSize(key) + (value == nullptr ? 0 : ByteSize(*value));
+  auto write = std::make_shared<Queued>(
+      hash, bytes, key, value == nullptr ? std::nullopt : std::optional<V>(*value), options);
+
+  absl::StatusOr<WriteBehind::Reservation> room = engine_.Reserve(*write);
+  if (!room.ok()) return room.status();
+  if (journal_ == nullptr) {
+    write->set_sequence(engine_.NextSequence());
+  } else {
+    const absl::StatusOr<uint64_t> sequence = journal_->Append(payload);
+    if (!sequence.ok()) return sequence.status();
+    write->set_sequence(*sequence);
+  }
+  try {
+    if (room->write_through()) {
+      if (absl::Status status = engine_.EnqueueAndWait(*std::move(room), write); !status.ok()) {
+        return status;
+      }
+    } else {
+      engine_.Enqueue(*std::move(room), write);
+    }
+  } catch (...) {
+    // It isn't queued: nor is it to be replayed.
+    const uint64_t sequence = write->sequence();
+    Acknowledge(std::span(&sequence, 1));
+    throw;
+  }
+  return write;
+}
+
+template <class K, class V, class Eq>
+absl::Status StoreQueue<K, V, Eq>::Close(absl::Duration timeout) {
+  const bool journaled = journal_ != nullptr;
+  WriteBehind::Left left = engine_.Close(timeout, /*give_up_rest=*/!journaled);
+  if (!journaled) return left.status;
+  const absl::Status closed = journal_->Close();
+  if (left.status.ok()) return closed;
+  return absl::Status(left.status.code(),
+                      absl::StrCat(left.status.message(), "; what is left is in the journal in ",
+                                   settings_.options.journal_directory));
+}
+
+template <class K, class V, class Eq>
+std::vector<absl::Status> StoreQueue<K, V, Eq>::Write(Batch batch) {
+  std::vector<StoreWrite<K, V>> writes;
+  writes.reserve(batch.size());
+  for (const WriteBehind::WritePtr& pending : batch) {
+    const auto& write = static_cast<const Queued&>(*pending);
+    writes.push_back({.key = write.key,
+                      .value = write.value.has_value() ? &*write.value : nullptr,
+                      .id = {.writer = writer_, .sequence = write.sequence()}});
+  }
+  std::vector<absl::Status> results = settings_.store->WriteMany(writes);
+  for (size_t i = 0; i < std::min(results.size(), writes.size()); ++i) {
+    if (writes[i].value == nullptr && absl::IsNotFound(results[i])) results[i] = absl::OkStatus();
+  }
+  return results;
+}
+
+template <class K, class V, class Eq>
+absl::Status StoreQueue<K, V, Eq>::GiveUp(const PendingWrite& pending, const absl::Status& reason,
+                                          int attempts) {
+  const auto& write = static_cast<const Queued&>(pending);
+  const WriteId id{.writer = writer_, .sequence = write.sequence()};
+  if constexpr (kCodable) {
+    if (dead_letters_ != nullptr) {
+      absl::StatusOr<std::string> payload =
+          EncodeWrite(write.key, write.value.has_value() ? &*write.value : nullptr);
+      if (!payload.ok()) return payload.status();
+      absl::Status status = dead_letters_->Append(
+          {.id = id, .reason = reason, .attempts = attempts, .payload = *std::move(payload)});
+      if (!status.ok()) return status;
+    }
+  }
+  if (settings_.on_dead_letter) {
+    settings_.on_dead_letter(
+        {.key = write.key, .value = write.value, .id = id, .reason = reason, .attempts = attempts});
+  } else if (dead_letters_ == nullptr) {
+    // Nobody wants to know, but an acknowledged write doesn't vanish without a word.
+    std::fprintf(stderr, "larder: a queued write was dropped: %s\n", reason.ToString().c_str());
+  }
+  K key = write.key;
+  MutexLock lock(&given_up_mutex_);
+  given_up_.insert_or_assign(write.sequence(), std::move(key));
+  given_up_count_.store(given_up_.size(), std::memory_order_release);
+  write.given_up.store(true);
+  return absl::OkStatus();
+}
+
+template <class K, class V, class Eq>
+void StoreQueue<K, V, Eq>::Acknowledge(std::span<const uint64_t> sequences) {
+  if (journal_ != nullptr) {
+    journal_->Acknowledge(absl::MakeConstSpan(sequences.data(), sequences.size()));
+  }
+  for (const K& key : TakeGivenUp(sequences)) settings_.drop(key);
+}
+
+template <class K, class V, class Eq>
+std::vector<K> StoreQueue<K, V, Eq>::TakeGivenUp(std::span<const uint64_t> sequences) {
+  std::vector<K> keys;
+  if (given_up_count_.load(std::memory_order_acquire) == 0) return keys;
+  MutexLock lock(&given_up_mutex_);
+  for (uint64_t sequence : sequences) {
+    const auto found = given_up_.find(sequence);
+    if (found == given_up_.end()) continue;
+    keys.push_back(std::move(found->second));
+    given_up_.erase(found);
+  }
+  given_up_count_.store(given_up_.size(), std::memory_order_release);
+  return keys;
+}
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_STORE_QUEUE_H_

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TieredCache<K, V>: a cache with the store behind it: reads and writes go through it.
+
+#ifndef LARDER_TIERED_CACHE_H_
+#define LARDER_TIERED_CACHE_H_
+
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <new>
+#include <random>
+#include <ranges>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "larder/cache.h"
+#include "larder/dead_letter.h"
+#include "larder/internal/key_locks.h"
+#include "larder/internal/store_queue.h"
+#include "larder/internal/store_reader.h"
+#include "larder/journal_stats.h"
+#include "larder/load_result.h"
+#include "larder/options.h"
+#include "larder/policy.h"
+#include "larder/stats.h"
+#include "larder/store.h"
+#include "larder/write_behind_options.h"
+#include "larder/write_behind_stats.h"
+#include "larder/write_policy.h"
+
+namespace larder {
+
+struct TieredStats {
+  CacheStats memory = {};
+  WriteBehindStats write_behind = {};  // of kBehind
+  JournalStats journal = {};           // of kBehind with a journal
+};
+
+// A Cache and the Store that has the truth, as one map.
+//
+//   larder::TieredCache<std::string, User>::Options options;
+//   options.cache.capacity = 100'000;
+//   options.cache.ttl = absl::Minutes(5);
+//   options.store = &database;
+//   options.write_policy = larder::WritePolicy::kThrough;
+//   auto users = larder::TieredCache<std::string, User>::Create(options).value();
+//   absl::StatusOr<User> user = users->Get(id);      // from memory, else from the database
+//   absl::Status status = users->Put(id, new_user);  // to the database, then to memory
+//
+// K and V are copyable; Hash and Eq as for Cache.
+//
+// Writes of one key, put or erase, follow each other, each one waiting for the one before; of
+// different keys they go on side by side. A Get that begins after a write of its key returned OK
+// sees that write or a later one, whatever was evicted or has expired meanwhile; with any policy,
+// and as long as nobody else writes to the store. Who does should have the cache told:
+// memory().Erase(key).
+//
+// WritePolicy::kAround, kThrough: a write that the store fails leaves the cache as it was, and
+// returns the store's error; whether it took place in the store is the store's affair. So cache and
+// store don't differ, but for what the store did in spite of an error, until the entry's ttl ends.
+//
+// WritePolicy::kBehind: a write is acknowledged once it is queued, and as durable as
+// WriteBehindOptions::durability says. What is acknowledged reaches the store, in order for each
+// key, or, where the store refuses it for good, becomes a DeadLetter; then the cache drops the key.
+// Reads find what is queued. docs/semantics.md has the details.
+//
+// A store must not write to the cache that it is behind: a write of a key from inside a write of
+// the same key fails with FailedPrecondition.
+//
+// Thread safety: all methods but the destructor from any thread. Not for use in a child after
+// fork().
+template <class K, class V, EvictionPolicy Policy = Lru, class Hash = internal::DefaultHash<K>,
+          class Eq = internal::DefaultEq<K>>
+class TieredCache {
+ public:
+  using Memory = Cache<K, V, Policy, Hash, Eq>;
+
+  struct Options {
+    // The cache's own; all that is said there of loads holds for Get.
+    typename Memory::Options cache = {};
+    // REQUIRED. Must outlive this, and all loads that are abandoned (LoadsAtClose::kAbandon).
+    Store<K, V>* store = nullptr;
+    WritePolicy write_policy = WritePolicy::kThrough;
+
+    // --- For kBehind only.
+    WriteBehindOptions write_behind = {};
+    // Told of each write that failed for good, after the dead-letter file, if there is one, has it;
+    // on a thread that writes to the store. Where it throws it is told again later. Without it, and
+    // without the file, a line goes to stderr.
+    std::function<void(const DeadLetter<K, V>&)> on_dead_letter = nullptr;
+  };
+
+  // InvalidArgument names the option and its value; ResourceExhausted where memory or threads are
+  // out. With a journal, also its errors: FailedPrecondition where another process has it, or it
+  // was written with other types; DataLoss for a write that can't be decoded; those of the file
+  // system. Writes that the journal held are queued again: reads see them at once.
+  static absl::StatusOr<std::unique_ptr<TieredCache>> Create(Options options);
+
+  // Close(write_behind.close_timeout), where Close wasn't called. No other call may be running.
+  ~TieredCache();
+  TieredCache(const TieredCache&) = delete;
+  TieredCache& operator=(const TieredCache&) = delete;
+
+  // --- Reads. As those of Cache, with the queue and the store as loader; a key that isn't there is
+  // NotFound.
+
+  template <class Q = K>
+  absl::StatusOr<V> Get(const Q& key, const LoadOptions& options = LoadOptions::Default()) {
+    return memory_->GetOrLoad(key, reader_, options);
+  }
+
+  template <class Q = K>
+  absl::StatusOr<LoadResult<V>> GetResult(const Q& key,
+                                          const LoadOptions& options = LoadOptions::Default()) {
+    return memory_->GetOrLoadResult(key, reader_, options);
+  }
+
+  template <class Q = K, class Callback>
+  void GetAsync(const Q& key, Callback&& callback,
+                const LoadOptions& options = LoadOptions::Default()) {
+    memory_->GetOrLoadAsync(key, reader_, std::forward<Callback>(callback), options);
+  }
+
+  template <class Q = K>
+  auto GetAwait(const Q& key, const LoadOptions& options = LoadOptions::Default()) {
+    return memory_->GetOrLoadAwait(key, reader_, options);
+  }
+
+  // What isn't in memory comes with one Store::LoadMany.
+  template <std::ranges::input_range Keys>
+  std::vector<absl::StatusOr<V>> GetAll(Keys&& keys,
+                                        const LoadOptions& options = LoadOptions::Default()) {
+    return memory_->GetOrLoadAll(std::forward<Keys>(keys), bulk_reader_, options);
+  }
+
+  // --- Writes.
+
+  // Stores `value` in place of whatever `key` had. InvalidArgument for an option out of range; what
+  // the store, or the journal's disk, says; kBehind: what WhenFull says, FailedPrecondition after
+  // Close. On error nothing has changed, but see above. A value too heavy for the cache is written
+  // all the same, and read from the store. What the store throws reaches the caller (but kBehind).
+  absl::Status Put(const K& key, V value, const PutOptions& options = PutOptions::Default());
+
+  // Removes what `key` has; OK also where that is nothing. Errors as Put.
+  template <class Q = K>
+  absl::Status Erase(const Q& key) {
+    if constexpr (std::same_as<Q, K>) {
+      return Write(key, nullptr, PutOptions::Default());
+    } else {
+      return Write(K(key), nullptr, PutOptions::Default());
+    }
+  }
+
+  // --- The queue of kBehind; with other policies there is nothing to wait for.
+
+  // Waits until all that was queued by now is in the store, or has failed for good. After `timeout`
+  // DeadlineExceeded, which says how many writes are left, and why.
+  absl::Status Flush(absl::Duration timeout) {
+    return queue_ == nullptr ? absl::OkStatus() : queue_->Flush(timeout);
+  }
+
+  // Refuses further writes, and flushes. What is left after `timeout` stays in the journal, for the
+  // next Create, or, without one, becomes dead letters; DeadlineExceeded says how much that is.
+  // Reads go on. Later calls return the same.
+  absl::Status Close(absl::Duration timeout);
+
+  // --- The rest.
+
+  // The cache itself: to invalidate (Erase, Expire, InvalidateTag, Clear, ...) what was changed
+  // behind its back, and to look at what it has. What is put there directly isn't in the store.
+  Memory& memory() { return *memory_; }
+
+  TieredStats Stats() const {
+    if (queue_ == nullptr) return {.memory = memory_->Stats()};
+    return {.memory = memory_->Stats(),
+            .write_behind = queue_->stats(),
+            .journal = queue_->journal_stats()};
+  }
+
+  // Cache::RunMaintenance; on a clock of your own also wakes what is due to be written.
+  size_t RunMaintenance(size_t budget) {
+    if (queue_ != nullptr) queue_->RunDue();
+    return memory_->RunMaintenance(budget);
+  }
+
+ private:
+  using Queue = internal::StoreQueue<K, V, Eq>;
+  using Reader = internal::StoreReader<K, V, Hash, Eq>;
+
+  TieredCache(const Options& options, std::unique_ptr<Memory> memory, std::shared_ptr<Queue> queue,
+              uint64_t writer);
+
+  // `value`: nullptr for an erasure.
+  absl::Status Write(const K& key, V* value, const PutOptions& options);
+  absl::Status WriteToStore(const K& key, const V* value);
+  // Has the memory show what was written. Its own failures only cost it the entry.
+  void Apply(const K& key, V* value, const PutOptions& options);
+
+  const WritePolicy policy_;
+  const absl::Duration close_timeout_;
+  Store<K, V>* const store_;
+  const uint64_t writer_;              // WriteId::writer, without a queue
+  std::atomic<uint64_t> sequence_{0};  // the last WriteId::sequence, without a queue
+  internal::KeyLocks locks_;           // of what is being written
+  const std::unique_ptr<Memory> memory_;
+  const std::shared_ptr<Queue> queue_;  // nullptr but for kBehind
+  const Reader reader_;
+  const internal::BulkStoreReader<K, V, Hash, Eq> bulk_reader_;
+};
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+TieredCache<K, V, Policy, Hash, Eq>::TieredCache(const Options& options,
+                                                 std::unique_ptr<Memory> memory,
+                                                 std::shared_ptr<Queue> queue, uint64_t writer)
+    : policy_(options.write_policy),
+      close_timeout_(options.write_behind.close_timeout),
+      store_(options.store),
+      writer_(writer),
+      memory_(std::move(memory)),
+      queue_(std::move(queue)),
+      reader_(store_, queue_),
+      bulk_reader_(reader_) {}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+absl::StatusOr<std::unique_ptr<TieredCache<K, V, Policy, Hash, Eq>>>
+TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
+  if (options.store == nullptr) return absl::InvalidArgumentError("store must be set, is nullptr");
+  absl::StatusOr<std::unique_ptr<Memory>> memory = Memory::Create(options.cache);
+  if (!memory.ok()) return memory.status();
+  std::shared_ptr<Queue> queue;
+  if (options.write_policy == WritePolicy::kBehind) {
+    typename Queue::Settings settings;
+    settings.store = options.store;
+    settings.options = options.write_behind;
+    settings.clock = options.cache.clock;
+    settings.on_dead_letter = options.on_dead_letter;
+    settings.hash = internal::StoreHash<Hash, K>;
+    settings.drop = [memory = memory->get()](const K& key) { memory->Erase(key); };
+    auto opened = Queue::Open(std::move(settings));
+    if (!opened.ok()) return opened.status();
+    queue = *std::move(opened);
+  }
+  std::random_device random;
+  const uint64_t writer = uint64_t{random()} << 32 | random();
+  std::unique_ptr<TieredCache> cache(
+      new (std::nothrow) TieredCache(options, *std::move(memory), std::move(queue), writer));
+  if (cache == nullptr) return absl::ResourceExhaustedError("no memory for a cache");
+  if (cache->queue_ != nullptr) {
+    if (absl::Status status = cache->queue_->Start(); !status.ok()) return status;
+  }
+  return cache;
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+TieredCache<K, V, Policy, Hash, Eq>::~TieredCache() {
+  Close(close_timeout_).IgnoreError();
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+absl::Status TieredCache<K, V, Policy, Hash, Eq>::Close(absl::Duration timeout) {
+  return queue_ == nullptr ? absl::OkStatus() : queue_->Close(timeout);
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+absl::Status TieredCache<K, V, Policy, Hash, Eq>::Put(const K& key, V value,
+                                                      const PutOptions& options) {
+  if (absl::Status status = options.Validate(); !status.ok()) return status;
+  return Write(key, &value, options);
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+absl::Status TieredCache<K, V, Policy, Hash, Eq>::Write(const K& key, V* value,
+                                                        const PutOptions& options) {
+  const uint64_t hash = internal::StoreHash<Hash>(key);
+  const internal::KeyLocks::Hold hold(locks_, hash);
+  if (!hold.held()) {
+    return absl::FailedPreconditionError("a store writes the key that it is being asked to write");
+  }
+  if (policy_ != WritePolicy::kBehind) {
+    if (absl::Status status = WriteToStore(key, value); !status.ok()) return status;
+    Apply(key, policy_ == WritePolicy::kAround ? nullptr : value, options);
+    return absl::OkStatus();
+  }
+  const auto write = queue_->Add(hash, key, value, options);
+  if (!write.ok()) return write.status();
+  Apply(key, value, options);
+  // The store may have refused it before it was applied; then it was dropped too early.
+  if ((*write)->given_up.load()) memory_->Erase(key);
+  return absl::OkStatus();
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+absl::Status TieredCache<K, V, Policy, Hash, Eq>::WriteToStore(const K& key, const V* value) {
+  const WriteId id{.writer = writer_, .sequence = ++sequence_};
+  if (value != nullptr) return store_->Write(key, *value, id);
+  absl::Status status = store_->Erase(key, id);
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+void TieredCache<K, V, Policy, Hash, Eq>::Apply(const K& key, V* value, const PutOptions& options) {
+  // What the cache can't take must not leave an older value there.
+  try {
+    if (value != nullptr && memory_->Put(key, std::move(*value), options).ok()) return;
+  } catch (...) {
+    memory_->Erase(key);
+    throw;
+  }
+  memory_->Erase(key);
+}
+
+}  // namespace larder
+
+#endif  // LARDER_TIERED_CACHE_H_
