@@ -39,8 +39,9 @@ class AppendFile {
 // them elsewhere, or to let things go wrong in a test.
 //
 // Errors name the operation, the path and the reason: NotFound, AlreadyExists, PermissionDenied,
-// ResourceExhausted (no space, no quota, too many open files), FailedPrecondition (not a directory,
-// a read-only file system), else Unavailable for what the device or the system failed to do.
+// ResourceExhausted (no space, no quota, no memory, too many open files), FailedPrecondition (not a
+// directory, a name that is too long, a read-only file system), else Unavailable for what the
+// device or the system failed to do.
 //
 // Thread safety: all methods may be called from any thread.
 class FileSystem {
@@ -57,23 +58,26 @@ class FileSystem {
   // Replaces `to`, if that is there, in one step: whoever looks finds the one or the other.
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
 
+  // Of a file. Those who read it, or have it open, keep it until they are done.
   virtual absl::Status Remove(const std::string& path) = 0;
 
   // The names of what is in a directory, without "." and "..", in no order.
   virtual absl::StatusOr<std::vector<std::string>> List(const std::string& directory) = 0;
 
-  // Makes a directory, and those above it, where they aren't there.
+  // Makes a directory, and those above it, where they aren't there. Once this has returned OK, they
+  // survive a crash of the system.
   virtual absl::Status CreateDirectory(const std::string& path) = 0;
 
   virtual absl::Status SyncDirectory(const std::string& path) = 0;
 
   // Keeps all others, of this process and of others, from locking the same path until it is
-  // destroyed or the process ends, however it does. Creates the file where it isn't there.
+  // destroyed or the process ends, however it does. (A child that was forked meanwhile, and didn't
+  // call exec, keeps it locked if it outlives a parent that was killed.)
   class Lock {
    public:
     virtual ~Lock() = default;
   };
-  // Doesn't wait: FailedPrecondition where another has it.
+  // Creates the file where it isn't there. Doesn't wait: FailedPrecondition where another has it.
   virtual absl::StatusOr<std::unique_ptr<Lock>> LockFile(const std::string& path) = 0;
 
   // The operating system's. Never destroyed.
