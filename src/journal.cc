@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "larder/internal/journal.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cassert>
+#include <optional>
+#include <random>
+#include <system_error>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "larder/internal/maintenance_thread.h"
+#include "larder/internal/mutex.h"
+#include "larder/internal/record_io.h"
+#include "src/group_commit.h"
+#include "src/journal_format.h"
+#include "src/journal_log.h"
+#include "src/journal_replay.h"
+#include "src/journal_segments.h"
+#include "src/text.h"
+
+namespace larder::internal {
+namespace {
+
+constexpr size_t kMaxPayloadBytes = kMaxRecordBytes - kJournalWriteBytes;
+
+// Of a group's payloads, more or less: what the first one of a group waits for is limited, and so
+// is the memory that it takes.
+constexpr size_t kMaxGroupBytes = size_t{4} << 20;
+
+// Sequences that a crash lost, as they hadn't been synced, are fewer than this.
+constexpr uint64_t kSequenceGap = uint64_t{1} << 32;
+
+constexpr std::string_view kLockName = "LOCK";
+
+// Makes the directory, so that it survives a crash of the system.
+absl::Status MakeDirectory(FileSystem& files, const std::string& directory) {
+  if (absl::Status status = files.CreateDirectory(directory); !status.ok()) return status;
+  // Some of those above may be new, too. One that isn't open to us isn't.
+  std::string_view path = directory;
+  while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  while (path != "/" && path != ".") {
+    const size_t slash = path.rfind('/');
+    path = slash == std::string_view::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
+    const absl::Status status = files.SyncDirectory(std::string(path));
+    if (!status.ok() && !absl::IsPermissionDenied(status)) return status;
+  }
+  return absl::OkStatus();
+}
+
+// The numbers of a directory's segments, ascending.
+absl::StatusOr<std::vector<uint64_t>> ListSegments(FileSystem& files,
+                                                   const std::string& directory) {
+  const absl::StatusOr<std::vector<std::string>> names = files.List(directory);
+  if (!names.ok()) return names.status();
+  std::vector<uint64_t> numbers;
+  for (const std::string& name : *names) {
+    if (const std::optional<uint64_t> number = JournalSegmentNumber(name)) {
+      numbers.push_back(*number);
+    }
+  }
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+uint64_t RandomWriter() {
+  std::random_device random;
+  return (uint64_t{random()} << 32) | random();
+}
+
+absl::StatusOr<JournalLog::Found> Recover(const JournalSettings& settings, FileSystem& files,
+                                          JournalRecovery* recovery) {
+  const absl::StatusOr<std::vector<uint64_t>> numbers = ListSegments(files, settings.directory);
+  if (!numbers.ok()) return numbers.status();
+  JournalLog::Found found;
+  JournalReplay replay(settings.schema);
+  *recovery = {};
+  for (const uint64_t number : *numbers) {
+    const std::string path = Concat(settings.directory, "/", JournalSegmentName(number));
+    const absl::StatusOr<std::string> file = files.Read(path);
+    if (!file.ok()) return file.status();
+    if (absl::Status status = replay.Add(number, path, *file); !status.ok()) return status;
+    found.segments.Add(number, file->size());
+    ++recovery->files;
+    recovery->bytes += file->size();
+  }
+  if (replay.last_sequence() > kMaxSequence - 2 * kSequenceGap) {
+    return absl::ResourceExhaustedError(Concat(settings.directory, ": no sequences are left"));
+  }
+  found.writer = replay.writer().has_value() ? *replay.writer() : RandomWriter();
+  found.next_sequence = numbers->empty() ? 1 : replay.last_sequence() + kSequenceGap;
+  for (JournalReplay::Write& write : replay.TakeWrites()) {
+    found.segments.AddWrite(write.sequence, write.segment, write.payload.size());
+    recovery->writes.push_back({write.sequence, std::move(write.payload)});
+  }
+  recovery->damaged_bytes = replay.damaged_bytes();
+  recovery->torn_bytes = replay.torn_bytes();
+  recovery->missing_files = replay.missing_files();
+  return found;
+}
+
+}  // namespace
+
+// GroupCommit decides who may use the log. Appends and what was acknowledged meanwhile gather.
+class Journal::Impl {
+ public:
+  Impl(const JournalSettings& settings, std::unique_ptr<FileSystem::Lock> lock,
+       JournalLog::Found found)
+      : writer_(found.writer),
+        directory_lock_(std::move(lock)),
+        commits_(found.next_sequence),
+        log_(settings, std::move(found)) {
+    Publish();
+  }
+
+  // Throws std::system_error where no thread can be started.
+  void StartSyncing(absl::Duration interval) {
+    syncing_.emplace(interval, [this] {
+      if (unsynced_.load(std::memory_order_relaxed)) Sync().IgnoreError();
+    });
+  }
+
+  uint64_t writer() const { return writer_; }
+
+  absl::StatusOr<uint64_t> Append(std::string_view payload) {
+    if (payload.size() > kMaxPayloadBytes) {
+      return absl::InvalidArgumentError(
+          Concat("a payload of ", payload.size(), " bytes is more than a journal takes"));
+    }
+    GroupCommit::Member member(payload);
+    const GroupCommit::Joined joined = commits_.Join(&member);
+    if (joined == GroupCommit::Joined::kClosed) {
+      return absl::FailedPreconditionError("the journal is closed");
+    }
+    if (joined == GroupCommit::Joined::kLeads) Lead(&member);
+    if (!member.outcome().ok()) return member.outcome();
+    return member.number();
+  }
+
+  void Acknowledge(absl::Span<const uint64_t> sequences) {
+    if (sequences.empty()) return;
+    {
+      MutexLock lock(&mutex_);
+      acknowledged_.insert(acknowledged_.end(), sequences.begin(), sequences.end());
+    }
+    WriteAcknowledged();
+  }
+
+  absl::Status Sync() {
+    commits_.Enter();
+    absl::Status status = absl::OkStatus();
+    if (!closed_) {
+      log_.NoteAcknowledged(TakeAcknowledged());
+      log_.WriteAcknowledged();
+      status = log_.Sync();
+    }
+    Leave();
+    return status;
+  }
+
+  absl::Status Close() {
+    commits_.Close();
+    syncing_.reset();
+    commits_.Enter();
+    if (!closed_) {
+      closed_ = true;
+      log_.NoteAcknowledged(TakeAcknowledged());
+      close_status_ = log_.Close();
+      directory_lock_.reset();
+    }
+    absl::Status status = close_status_;
+    Leave();
+    return status;
+  }
+
+  JournalStats Stats() const {
+    MutexLock lock(&mutex_);
+    return stats_;
+  }
+
+ private:
+  // The caller has the turn, and `own` is its own append.
+  void Lead(GroupCommit::Member* own) {
+    const std::vector<GroupCommit::Member*> group = commits_.Take(kMaxGroupBytes);
+    std::vector<JournalWriteRecord> writes;
+    for (const GroupCommit::Member* member : group) {
+      writes.push_back({member->number(), member->payload()});
+    }
+    log_.NoteAcknowledged(TakeAcknowledged());
+    const absl::Status status = log_.Append(writes);
+    (status.ok() ? appends_ : failed_appends_) += group.size();
+    Publish();
+    commits_.Finish(group, status, own);
+    log_.DeleteSegments();
+    Leave();
+  }
+
+  // Gives the turn away. What is acknowledged while nobody has it is written at once, and while
+  // somebody has it, by that thread.
+  void Leave() {
+    Publish();
+    commits_.Leave();
+    WriteAcknowledged();
+  }
+
+  void WriteAcknowledged() {
+    while (HasAcknowledged() && commits_.TryEnter()) {
+      log_.NoteAcknowledged(TakeAcknowledged());
+      if (!closed_) {
+        log_.WriteAcknowledged();
+        log_.DeleteSegments();
+      }
+      Publish();
+      commits_.Leave();
+    }
+  }
+
+  bool HasAcknowledged() const {
+    MutexLock lock(&mutex_);
+    return !acknowledged_.empty();
+  }
+
+  std::vector<uint64_t> TakeAcknowledged() {
+    MutexLock lock(&mutex_);
+    return std::exchange(acknowledged_, {});
+  }
+
+  // The caller has the turn.
+  void Publish() {
+    JournalStats stats = log_.stats();
+    stats.appends = appends_;
+    stats.failed_appends = failed_appends_;
+    unsynced_.store(log_.unsynced(), std::memory_order_relaxed);
+    MutexLock lock(&mutex_);
+    stats_ = std::move(stats);
+  }
+
+  const uint64_t writer_;
+  mutable Mutex mutex_;
+  std::vector<uint64_t> acknowledged_ ABSL_GUARDED_BY(mutex_);
+  JournalStats stats_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<bool> unsynced_{false};  // a hint for the thread that syncs
+
+  // Whoever has the turn of commits_ may use these.
+  std::unique_ptr<FileSystem::Lock> directory_lock_;
+  GroupCommit commits_;
+  JournalLog log_;
+  uint64_t appends_ = 0;
+  uint64_t failed_appends_ = 0;
+  bool closed_ = false;
+  absl::Status close_status_;
+
+  std::optional<MaintenanceThread> syncing_;
+};
+
+absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const JournalSettings& settings,
+                                                       JournalRecovery* recovery) {
+  assert(settings.durability != Durability::kMemory);
+  FileSystem& files =
+      settings.file_system != nullptr ? *settings.file_system : FileSystem::Default();
+  if (absl::Status status = MakeDirectory(files, settings.directory); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<FileSystem::Lock>> lock =
+      files.LockFile(Concat(settings.directory, "/", kLockName));
+  if (!lock.ok()) return lock.status();
+  absl::StatusOr<JournalLog::Found> found = Recover(settings, files, recovery);
+  if (!found.ok()) return found.status();
+  auto impl = std::make_unique<Impl>(settings, *std::move(lock), *std::move(found));
+  if (settings.durability == Durability::kJournalSyncInterval) {
+    try {
+      impl->StartSyncing(settings.sync_interval);
+    } catch (const std::system_error& error) {
+      return absl::ResourceExhaustedError(Concat("no thread to sync a journal: ", error.what()));
+    }
+  }
+  return std::unique_ptr<Journal>(new Journal(std::move(impl)));
+}
+
+Journal::Journal(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Journal::~Journal() { Close().IgnoreError(); }
+
+uint64_t Journal::writer() const { return impl_->writer(); }
+
+absl::StatusOr<uint64_t> Journal::Append(std::string_view payload) {
+  return impl_->Append(payload);
+}
+
+void Journal::Acknowledge(absl::Span<const uint64_t> sequences) { impl_->Acknowledge(sequences); }
+
+absl::Status Journal::Sync() { return impl_->Sync(); }
+
+absl::Status Journal::Close() { return impl_->Close(); }
+
+JournalStats Journal::Stats() const { return impl_->Stats(); }
+
+}  // namespace larder::internal

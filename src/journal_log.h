@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// JournalLog: a journal's files, as one thread at a time writes them.
+
+#ifndef LARDER_SRC_JOURNAL_LOG_H_
+#define LARDER_SRC_JOURNAL_LOG_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "larder/file_system.h"
+#include "larder/internal/journal.h"
+#include "larder/internal/record_io.h"
+#include "src/journal_format.h"
+#include "src/journal_segments.h"
+
+namespace larder::internal {
+
+// What Journal promises but for threads. The file that is written to is called active; it is the
+// newest segment. There is none after the journal was opened and after an error: the next write
+// begins one.
+//
+// After an error, what the active file held and wasn't known to be synced is as if it hadn't been
+// written: acknowledgements are in the next segment's live record, writes that had been reported as
+// appended (kJournalSyncInterval) are written again.
+//
+// Not thread-safe.
+class JournalLog {
+ public:
+  // What was found on the disk.
+  struct Found {
+    uint64_t writer = 0;
+    uint64_t next_sequence = 1;  // none from here on has been used
+    JournalSegments segments;
+  };
+
+  JournalLog(const JournalSettings& settings, Found found);
+
+  // Appends writes, synced if that is due. After an error none of them counts. Sequences ascend
+  // from call to call.
+  absl::Status Append(absl::Span<const JournalWriteRecord> writes);
+
+  // These need no replay; goes to the file with what is written next.
+  void NoteAcknowledged(absl::Span<const uint64_t> sequences);
+
+  // Writes what was noted, if anything, and deletes what is needed no more. Errors aren't returned
+  // since it is tried again with the next call; stats() has them.
+  void WriteAcknowledged();
+  void DeleteSegments();
+
+  // Syncs all that was written, writing it again if that fails.
+  absl::Status Sync();
+
+  // Whether Sync would have anything to do.
+  bool unsynced() const { return unsynced_; }
+
+  // Writes and syncs what is left. Nothing else may be called afterwards.
+  absl::Status Close();
+
+  // But for `appends` and `failed_appends`.
+  JournalStats stats() const;
+
+ private:
+  absl::Status MakeActive();
+  absl::Status StartSegment();
+  std::string SegmentStart(RecordWriter* writer, bool with_live) const;
+  absl::Status WriteFirst(const std::string& path, const std::string& bytes);
+  absl::Status SyncActive();
+  absl::Status SealActive();
+  void AddAcknowledged(RecordWriter* writer, std::string* out) const;
+  absl::Status GiveUpActive(absl::Status error);
+  absl::Status Failed(absl::Status error);
+  absl::Status RemoveOldest();
+  std::string PathOf(uint64_t number) const;
+
+  const JournalSettings settings_;
+  FileSystem& files_;
+  const uint64_t writer_id_;
+  uint64_t next_sequence_;
+  uint64_t next_number_;     // of a segment
+  uint64_t last_begun_ = 0;  // the newest segment that was used; 0: none
+  JournalSegments segments_;
+
+  std::unique_ptr<AppendFile> active_;
+  std::optional<RecordWriter> writer_;  // with active_; knows its length
+  uint64_t first_bytes_ = 0;            // of the active file, its start and what was written again
+  bool unsynced_ = false;               // the active file has bytes that aren't synced
+  bool live_record_due_ = true;         // the next segment must begin with one
+  bool directory_unsynced_ = false;     // a segment was removed
+  std::vector<uint64_t> acknowledged_;  // not written yet
+  // kJournalSyncInterval: appended, but not synced.
+  std::vector<JournalWrite> unsynced_writes_;
+  uint64_t unsynced_bytes_ = 0;
+
+  uint64_t groups_ = 0;
+  uint64_t syncs_ = 0;
+  uint64_t failed_files_ = 0;
+  absl::Status last_error_;
+};
+
+}  // namespace larder::internal
+
+#endif  // LARDER_SRC_JOURNAL_LOG_H_
