@@ -5,6 +5,9 @@
 #ifndef LARDER_INTERNAL_WRITE_BEHIND_H_
 #define LARDER_INTERNAL_WRITE_BEHIND_H_
 
+#include <pthread.h>
+
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,11 +15,17 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "larder/clock.h"
+#include "larder/internal/mutex.h"
 #include "larder/internal/pending_write.h"
+#include "larder/internal/sleepers.h"
+#include "larder/internal/write_chain.h"
+#include "larder/internal/write_queue.h"
+#include "larder/internal/write_room.h"
 #include "larder/write_behind_options.h"
 #include "larder/write_behind_stats.h"
 
@@ -87,29 +96,28 @@ class WriteBehind {
     Reservation(Reservation&& other) noexcept { *this = std::move(other); }
     Reservation& operator=(Reservation&& other) noexcept {
       std::swap(engine_, other.engine_);
-      std::swap(entries_, other.entries_);
-      std::swap(bytes_, other.bytes_);
+      std::swap(amount_, other.amount_);
+      std::swap(write_through_, other.write_through_);
       return *this;
     }
     ~Reservation();
 
     // There is no room: the write is for EnqueueAndWait.
-    bool write_through() const { return entries_ == kWriteThrough; }
+    bool write_through() const { return write_through_; }
 
    private:
     friend class WriteBehind;
-    static constexpr uint64_t kWriteThrough = UINT64_MAX;
-    Reservation(WriteBehind* engine, uint64_t entries, uint64_t bytes)
-        : engine_(engine), entries_(entries), bytes_(bytes) {}
+    Reservation(WriteBehind* engine, const WriteAmount& amount, bool write_through)
+        : engine_(engine), amount_(amount), write_through_(write_through) {}
 
-    WriteBehind* engine_ = nullptr;
-    uint64_t entries_ = 0;  // 0 for a write that is to replace another
-    uint64_t bytes_ = 0;
+    WriteBehind* engine_ = nullptr;  // nullptr: used up
+    WriteAmount amount_;
+    bool write_through_ = false;
   };
 
   // What Close left.
   struct Left {
-    absl::Status status;           // OK: nothing
+    absl::Status status;           // OK: all was in the store when the threads stopped
     std::vector<WritePtr> writes;  // in the order in which they were queued
   };
 
@@ -191,7 +199,69 @@ class WriteBehind {
 
  private:
   using Match = bool (*)(const void* same_key, const PendingWrite& write);
-  WritePtr FindMatch(uint64_t hash, Match match, const void* same_key) const;
+  struct Afterwards;
+  struct FlushCall;
+  struct ThroughCall;
+  struct Results;
+  class TargetCall;
+
+  // What callers need: write_behind.cc.
+  absl::Status AwaitRoom(WriteRoom::Waiter& waiter) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status FullError() const;
+  void Release(Reservation& room, Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Add(Reservation& room, std::unique_ptr<QueuedWrite> write) ABSL_LOCKS_EXCLUDED(mutex_);
+  WritePtr FindMatch(uint64_t hash, Match match, const void* same_key) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status FlushUntil(int64_t deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+  Left TakeLeft(bool give_up_rest) ABSL_LOCKS_EXCLUDED(mutex_);
+  int64_t NowNanos() const;
+  WriteAmount Queued() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // What threads do: write_behind_threads.cc.
+  static void* RunThread(void* engine);
+  bool TakeOrSleep(std::vector<WriteChain*>* batch) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool Take(std::vector<WriteChain*>* batch, bool was_woken, Sleepers::Sleeper* sleeper,
+            int64_t* sleeps_until) ABSL_LOCKS_EXCLUDED(mutex_);
+  size_t TakeSlice(int64_t now, std::vector<WriteChain*>* batch)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Send(std::vector<WriteChain*>& batch) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Complete(std::span<WriteChain*> chains, size_t begin, const Results& results)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void GiveUp(std::span<WriteChain* const> chains) ABSL_LOCKS_EXCLUDED(mutex_);
+  void AfterCompletion(int64_t now, Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void MakeRoom(Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WakeWorker(int64_t now, Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Finish(const Afterwards& afterwards) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  Results CallWrite(std::span<WriteChain* const> chains);
+  absl::Status CallGiveUp(const QueuedWrite& write, const absl::Status& reason);
+  void CallAcknowledge(std::span<const uint64_t> sequences);
+  WriteQueue::Outcome OutcomeOf(const absl::Status& result) const;
+
+  const WriteBehindOptions options_;
+  const Clock* const clock_;  // nullptr: the process's
+  Target* const target_;
+  std::atomic<uint64_t> last_sequence_{0};
+
+  mutable Mutex mutex_;
+  WriteQueue queue_ ABSL_GUARDED_BY(mutex_);
+  WriteRoom room_ ABSL_GUARDED_BY(mutex_);
+  Sleepers sleepers_ ABSL_GUARDED_BY(mutex_);
+  uint64_t reservations_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t sending_ ABSL_GUARDED_BY(mutex_) = 0;  // batches taken and not yet done with
+  uint64_t batches_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t rejected_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t blocked_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t timeouts_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  std::vector<pthread_t> threads_;  // of Start's and Close's callers
+  bool has_threads_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;   // no more reservations
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;  // no more batches
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  CondVar closing_goes_on_;  // reservations_, sending_ or closed_ is as Close waits for it to be
+  Left left_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace larder::internal
