@@ -66,12 +66,13 @@ class FaultyFileSystem::File : public AppendFile {
 
 class FaultyFileSystem::HeldLock : public Lock {
  public:
-  HeldLock(FaultyFileSystem* files, std::string path) : files_(files), path_(std::move(path)) {}
-  ~HeldLock() override { files_->Unlock(path_); }
+  HeldLock(FaultyFileSystem* files, std::shared_ptr<Contents> contents)
+      : files_(files), contents_(std::move(contents)) {}
+  ~HeldLock() override { files_->Unlock(contents_); }
 
  private:
   FaultyFileSystem* const files_;
-  const std::string path_;
+  const std::shared_ptr<Contents> contents_;
 };
 
 FaultyFileSystem::FaultyFileSystem(uint64_t seed) : random_(seed), directories_({"", "/"}) {}
@@ -303,14 +304,15 @@ absl::StatusOr<std::unique_ptr<FileSystem::Lock>> FaultyFileSystem::LockFile(
   if (absl::Status status = Count(kCall, path); !status.ok()) return status;
   if (!IsDirectory(ParentOf(path))) return NotThere(kCall, path);
   if (!names_.contains(path)) Make({ParentOf(path), "", path, std::make_shared<Contents>()});
-  if (!locked_.insert(path).second)
+  const std::shared_ptr<Contents> contents = names_[path];
+  if (!locked_.insert(contents).second)
     return Failed(kCall, path, absl::FailedPreconditionError("somebody else has it locked"));
-  return std::make_unique<HeldLock>(this, path);
+  return std::make_unique<HeldLock>(this, contents);
 }
 
-void FaultyFileSystem::Unlock(const std::string& path) {
+void FaultyFileSystem::Unlock(const std::shared_ptr<Contents>& contents) {
   MutexLock lock(&mutex_);
-  locked_.erase(path);
+  locked_.erase(contents);
 }
 
 absl::Status FaultyFileSystem::AppendTo(Contents& contents, const std::string& path,

@@ -176,7 +176,7 @@ class FaultyFileSystem : public FileSystem {
   absl::Status Truncate(Contents& contents, const std::string& path, uint64_t size)
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Close(const std::string& path) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Unlock(const std::string& path) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Unlock(const std::shared_ptr<Contents>& contents) ABSL_LOCKS_EXCLUDED(mutex_);
 
   mutable internal::Mutex mutex_;
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
@@ -192,7 +192,7 @@ class FaultyFileSystem : public FileSystem {
   Names names_ ABSL_GUARDED_BY(mutex_);
   Names durable_names_ ABSL_GUARDED_BY(mutex_);
   std::vector<Change> changes_ ABSL_GUARDED_BY(mutex_);  // from durable_names_ to names_, in order
-  std::set<std::string> locked_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::shared_ptr<Contents>> locked_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace larder::test
