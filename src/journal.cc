@@ -34,21 +34,6 @@ constexpr uint64_t kSequenceGap = uint64_t{1} << 32;
 
 constexpr std::string_view kLockName = "LOCK";
 
-// Makes the directory, so that it survives a crash of the system.
-absl::Status MakeDirectory(FileSystem& files, const std::string& directory) {
-  if (absl::Status status = files.CreateDirectory(directory); !status.ok()) return status;
-  // Some of those above may be new, too. One that isn't open to us isn't.
-  std::string_view path = directory;
-  while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
-  while (path != "/" && path != ".") {
-    const size_t slash = path.rfind('/');
-    path = slash == std::string_view::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
-    const absl::Status status = files.SyncDirectory(std::string(path));
-    if (!status.ok() && !absl::IsPermissionDenied(status)) return status;
-  }
-  return absl::OkStatus();
-}
-
 // The numbers of a directory's segments, ascending.
 absl::StatusOr<std::vector<uint64_t>> ListSegments(FileSystem& files,
                                                    const std::string& directory) {
@@ -259,7 +244,7 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const JournalSettings& se
   assert(settings.durability != Durability::kMemory);
   FileSystem& files =
       settings.file_system != nullptr ? *settings.file_system : FileSystem::Default();
-  if (absl::Status status = MakeDirectory(files, settings.directory); !status.ok()) return status;
+  if (absl::Status status = files.CreateDirectory(settings.directory); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<FileSystem::Lock>> lock =
       files.LockFile(Concat(settings.directory, "/", kLockName));
   if (!lock.ok()) return lock.status();
