@@ -99,4 +99,14 @@ NodeIndex S3FifoPolicy::VictimOfMain(size_t may_move) {
   return kNoNode;
 }
 
+void S3FifoPolicy::Restore(NodeIndex node, uint32_t standing) {
+  Settle();
+  NodeHeader* header = slab_.At(node);
+  if ((standing & kInMain) != 0 && !header->policy_flag()) {
+    small_.Unlink(node);
+    EnterMain(node);
+  }
+  header->set_accesses(standing & kMostAccesses);
+}
+
 }  // namespace larder::internal

@@ -28,4 +28,8 @@ NodeIndex SievePolicy::Victim(size_t /*live*/) {
   return hand_;
 }
 
+void SievePolicy::Restore(NodeIndex node, uint32_t standing) {
+  slab_.At(node)->set_accesses(standing != 0 ? 1 : 0);
+}
+
 }  // namespace larder::internal

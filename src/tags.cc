@@ -113,6 +113,15 @@ bool Tags::Valid(const TagSet* set, uint64_t validated) {
   return true;
 }
 
+std::vector<std::string_view> Tags::NamesOf(const TagSet* set) {
+  std::vector<std::string_view> names;
+  if (set == nullptr) return names;
+  for (const TagRecord* record : set->records_) {
+    if (record->tag != nullptr) names.push_back(*record->tag);
+  }
+  return names;
+}
+
 uint64_t Tags::Invalidate(std::string_view tag) {
   uint64_t generation = 0;
   {

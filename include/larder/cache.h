@@ -15,6 +15,7 @@
 #include <optional>
 #include <ranges>
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -41,9 +42,15 @@
 #include "larder/options.h"
 #include "larder/policy.h"
 #include "larder/removal_cause.h"
+#include "larder/snapshot_options.h"
 #include "larder/stats.h"
 
 namespace larder {
+
+namespace internal {
+template <class Core>
+class Snapshots;  // larder/snapshot.h, to be included by who saves or loads snapshots
+}
 
 // A map from K to V that keeps the most useful entries within its capacity.
 //
@@ -343,6 +350,18 @@ class Cache {
   // background thread, if there is one, do the same. On a clock of your own it also does what has
   // come due (see CacheOptions::clock).
   size_t RunMaintenance(size_t budget) { return core_->RunMaintenance(budget); }
+
+  // Writes all entries to a file, and reads them from it: see larder/snapshot.h, which has to be
+  // included for that. `wanted`: only keys for which it is true are loaded; empty: all.
+  absl::StatusOr<SnapshotInfo> SaveSnapshot(const std::string& path,
+                                            const SnapshotOptions& options = {}) const {
+    return internal::Snapshots<Core>::Save(*core_, path, options);
+  }
+  absl::StatusOr<SnapshotInfo> LoadSnapshot(const std::string& path,
+                                            const SnapshotOptions& options = {},
+                                            const std::function<bool(const K&)>& wanted = nullptr) {
+    return internal::Snapshots<Core>::Load(*core_, path, options, wanted);
+  }
 
   // Looks for contradictions in the cache's inner state; Internal says what is wrong. For tests:
   // slow, and no other call may be running.

@@ -62,6 +62,31 @@ struct S3Fifo {
 //   OnRemove    the node has left for another reason
 //   Clear       all nodes have left: to be forgotten in O(1), so without touching them; the slots
 //               that they are in aren't among those that can be walked any more (slab.h)
+// and for snapshots, so that the order of eviction outlives the process:
+//   kLines      how many queues nodes are evicted from; 0: it goes by their ranks alone
+//   Rank        with kLines == 0: nodes of lower ranks are evicted earlier. Without a lock
+//   Standing    what else the policy knows of a node; 0 if it knows no more than of one that has
+//               just entered. Without a lock
+// and, where kLines > 0, under the stripe's lock:
+//   LineSize    nodes in a queue, 0..kLines-1
+//   FirstInLine, NextInLine   the nodes of a queue, those first that are evicted first; kNoNode
+//               where there is none
+//   IsInLine    whether a node, which may have left, is in this queue
+//   Restore     gives a node that has entered the standing that another one had
+template <class P>
+concept RanksNodes = P::kLines == 0 &&
+                     requires(const internal::NodeHeader& node, const typename P::Shared& shared) {
+  { P::Rank(node, shared) } -> std::same_as<uint64_t>;
+};
+template <class P>
+concept QueuesNodes = (P::kLines > 0) &&
+                      requires(P policy, int line, internal::NodeIndex index, uint32_t standing) {
+  { policy.LineSize(line) } -> std::same_as<size_t>;
+  { policy.FirstInLine(line) } -> std::same_as<internal::NodeIndex>;
+  { policy.NextInLine(line, index) } -> std::same_as<internal::NodeIndex>;
+  { policy.IsInLine(line, index) } -> std::same_as<bool>;
+  { policy.Restore(index, standing) } -> std::same_as<void>;
+};
 template <class P>
 concept PolicyImplementation = std::constructible_from<
     P, const internal::Slab*, const internal::SlotAllocator*, typename P::Shared*> &&
@@ -80,7 +105,9 @@ concept PolicyImplementation = std::constructible_from<
   { policy.OnEvict(index, fingerprint) } -> std::same_as<void>;
   { policy.OnRemove(index) } -> std::same_as<void>;
   { policy.Clear() } -> std::same_as<void>;
-};
+  { P::kLines } -> std::convertible_to<int>;
+  { P::Standing(node) } -> std::same_as<uint32_t>;
+} &&(RanksNodes<P> || QueuesNodes<P>);
 
 // A tag type that names a policy.
 template <class P>

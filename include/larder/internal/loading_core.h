@@ -87,6 +87,8 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   absl::Status InvalidateAfter(const Q& key, absl::Duration delay);
 
  private:
+  template <class Core>
+  friend class Snapshots;
   using typename Base::Access;
   using typename Base::Glance;
   using typename Base::NodeT;

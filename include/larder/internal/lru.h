@@ -114,6 +114,17 @@ class LruPolicy {
             left < 2 ? kNoNode : sorted_[left - 2].node};
   }
 
+  // --- For snapshots.
+
+  static constexpr int kLines = 0;
+  // Its stamp, as a number that other stripes' may be compared with. Blurred while the stripe is
+  // renewed.
+  static uint64_t Rank(const NodeHeader& node, const Shared& shared) {
+    return shared.base.load(std::memory_order_relaxed) +
+           node.policy.load(std::memory_order_relaxed);
+  }
+  static uint32_t Standing(const NodeHeader& /*node*/) { return 0; }
+
   // Slots that Victim and OnInsert have looked at so far.
   uint64_t slots_walked() const { return slots_walked_; }
 

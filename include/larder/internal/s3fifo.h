@@ -72,13 +72,31 @@ class S3FifoPolicy {
     return {next, next == kNoNode ? kNoNode : queue.Before(next)};
   }
 
+  // --- For snapshots. The small queue, then the main one, from their backs on. Ghosts are lost:
+  // what stands for a key there means nothing to another process.
+  static constexpr int kLines = 2;
+  static uint32_t Standing(const NodeHeader& node) {
+    return node.accesses() | (node.policy_flag() ? kInMain : 0);
+  }
+  size_t LineSize(int line) const { return Line(line).size(); }
+  NodeIndex FirstInLine(int line) const { return Line(line).back(); }
+  NodeIndex NextInLine(int line, NodeIndex node) const { return Line(line).Before(node); }
+  bool IsInLine(int line, NodeIndex node) const {
+    return slab_.At(node)->InCache() && slab_.At(node)->policy_flag() == (line == 1) &&
+           node != entering_;
+  }
+  void Restore(NodeIndex node, uint32_t standing);
+
  private:
   static constexpr uint32_t kMostAccesses = 3;
+  // Beside them in a standing.
+  static constexpr uint32_t kInMain = 4;
   // Hits that take a node from the small to the main queue.
   static constexpr uint32_t kPromoted = 2;
   // Bounds how long the lock is held where all of a large stripe was hit.
   static constexpr size_t kMostMoved = size_t{1} << 16;
 
+  const IndexList& Line(int line) const { return line == 0 ? small_ : main_; }
   IndexList& QueueOf(NodeIndex node) { return slab_.At(node)->policy_flag() ? main_ : small_; }
   void EnterMain(NodeIndex node);
   // Lets the entering node into its queue. To be called before anything else is done.

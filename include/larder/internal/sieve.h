@@ -68,6 +68,20 @@ class SievePolicy {
     return {next, next == kNoNode ? kNoNode : queue_.Before(next)};
   }
 
+  // --- For snapshots. The queue from the hand to the front and round again: a stripe that is
+  // filled in this order, and whose hand is at the back, evicts in the same order.
+  static constexpr int kLines = 1;
+  static uint32_t Standing(const NodeHeader& node) { return node.accesses(); }
+  size_t LineSize(int /*line*/) const { return queue_.size(); }
+  NodeIndex FirstInLine(int /*line*/) const { return hand_ != kNoNode ? hand_ : queue_.back(); }
+  NodeIndex NextInLine(int line, NodeIndex node) const {
+    const NodeIndex before = queue_.Before(node);
+    const NodeIndex next = before != kNoNode ? before : queue_.back();
+    return next == FirstInLine(line) ? kNoNode : next;
+  }
+  bool IsInLine(int /*line*/, NodeIndex node) const { return slab_.At(node)->InCache(); }
+  void Restore(NodeIndex node, uint32_t standing);
+
  private:
   // Bounds how long the lock is held where all of a large stripe was hit.
   static constexpr size_t kMostPassed = size_t{1} << 16;

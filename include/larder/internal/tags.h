@@ -22,8 +22,8 @@
 
 namespace larder::internal {
 
-// What is known of one tag, or of one registered prefix. All but `invalidated_at` belongs to the
-// lock of its Tags.
+// What is known of one tag, or of one registered prefix. All but `invalidated_at` and `tag` belongs
+// to the lock of its Tags.
 struct TagRecord {
   std::atomic<uint64_t> invalidated_at{
       0};                      // the generation that the last invalidation began; 0: none
@@ -31,7 +31,7 @@ struct TagRecord {
   bool idle = false;           // is in the queue of those remembered without a set
   TagRecord* older = nullptr;  // its neighbours there
   TagRecord* newer = nullptr;
-  const std::string* tag = nullptr;  // its key in the table; nullptr in a prefix's record
+  const std::string* tag = nullptr;  // its key in the table, constant; nullptr: it is a prefix's
 };
 
 // The tags and prefixes that an entry belongs to; never changes. Entries with the same ones share
@@ -146,6 +146,10 @@ class Tags {
   // far as the caller can see: all invalidations up to a generation that it has read. No lock. The
   // set must stay while this runs: in an epoch guard, sets of nodes that were found in it do.
   static bool Valid(const TagSet* set, uint64_t validated);
+
+  // The set's tags, in no order, without prefixes. No lock. They, and the set, must stay, as for
+  // Valid. May throw std::bad_alloc.
+  static std::vector<std::string_view> NamesOf(const TagSet* set);
 
   // All that carries `tag` is invalid from now on. Begins a generation, and returns it; when it
   // returns, all threads see it. Takes the lock; O(1) in the number of entries. Where memory for a
