@@ -241,7 +241,7 @@ TEST_F(TieredCacheTest, GetAsyncAnswersFromMemoryAndFromTheStore) {
     EXPECT_EQ(Shown(promise.get_future().get()), "1");
   }
   EXPECT_EQ(store_.loads(), 1);
-  tiered_.reset();
+  End();
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,7 +22,7 @@
 
 namespace larder::test {
 
-// Thread safety: all methods, but set_script before any other thread.
+// Thread safety: all methods may be called from any thread, also from inside a script.
 class ScriptedStore : public Store<std::string, std::string> {
  public:
   enum class Call { kLoad, kWrite, kErase };
@@ -34,7 +35,11 @@ class ScriptedStore : public Store<std::string, std::string> {
 
   // Called at the beginning of each call, under no lock; an error is the call's result.
   using Script = std::function<absl::Status(Call, const std::string& key)>;
-  void set_script(Script script) { script_ = std::move(script); }
+  void set_script(Script script) {
+    auto shared = std::make_shared<const Script>(std::move(script));
+    internal::MutexLock lock(&mutex_);
+    script_.swap(shared);
+  }
 
   absl::StatusOr<std::string> Load(const std::string& key) override {
     if (absl::Status status = Begin(Call::kLoad, key); !status.ok()) return status;
@@ -83,11 +88,16 @@ class ScriptedStore : public Store<std::string, std::string> {
 
  private:
   absl::Status Begin(Call call, const std::string& key) {
-    return script_ ? script_(call, key) : absl::OkStatus();
+    std::shared_ptr<const Script> script;
+    {
+      internal::MutexLock lock(&mutex_);
+      script = script_;
+    }
+    return *script ? (*script)(call, key) : absl::OkStatus();
   }
 
-  Script script_;
   mutable internal::Mutex mutex_;
+  std::shared_ptr<const Script> script_ ABSL_GUARDED_BY(mutex_) = std::make_shared<const Script>();
   std::map<std::string, std::string> rows_ ABSL_GUARDED_BY(mutex_);
   std::vector<Written> writes_ ABSL_GUARDED_BY(mutex_);
   int loads_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -42,16 +42,16 @@ namespace larder::internal {
 
 // A put or an erasure.
 template <class K, class V, class Eq>
-class QueuedWrite final : public PendingWrite {
+class KeyedWrite final : public PendingWrite {
  public:
-  QueuedWrite(uint64_t hash, uint64_t bytes, K key, std::optional<V> value, PutOptions options)
+  KeyedWrite(uint64_t hash, uint64_t bytes, K key, std::optional<V> value, PutOptions options)
       : PendingWrite(hash, bytes),
         key(std::move(key)),
         value(std::move(value)),
         options(std::move(options)) {}
 
   bool SameKey(const PendingWrite& other) const override {
-    return Eq{}(key, static_cast<const QueuedWrite&>(other).key);
+    return Eq{}(key, static_cast<const KeyedWrite&>(other).key);
   }
 
   const K key;
@@ -80,7 +80,7 @@ uint64_t ByteSize(const T& object) {
 template <class K, class V, class Eq>
 class StoreQueue final : private WriteBehind::Target {
  public:
-  using Queued = QueuedWrite<K, V, Eq>;
+  using Queued = KeyedWrite<K, V, Eq>;
   using QueuedPtr = std::shared_ptr<const Queued>;
 
   struct Settings {
@@ -253,7 +253,7 @@ absl::Status StoreQueue<K, V, Eq>::Restore(const JournalRecovery& recovery) {
 }
 
 template <class K, class V, class Eq>
-absl::StatusOr<std::shared_ptr<const QueuedWrite<K, V, Eq>>> StoreQueue<K, V, Eq>::Add(
+absl::StatusOr<std::shared_ptr<const KeyedWrite<K, V, Eq>>> StoreQueue<K, V, Eq>::Add(
     uint64_t hash, const K& key, const V* value, const PutOptions& options) {
   std::string payload;
   uint64_t bytes = kOverhead;
