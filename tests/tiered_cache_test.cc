@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads, and the policies that write to the store at once.
+// Reads, the policies that write to the store at once, and warm restarts.
 
 #include "larder/tiered_cache.h"
 
@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "larder/thread_pool.h"
+#include "tests/support/faulty_file_system.h"
 #include "tests/support/tiered_fixture.h"
 
 namespace larder::test {
@@ -242,6 +243,85 @@ TEST_F(TieredCacheTest, GetAsyncAnswersFromMemoryAndFromTheStore) {
   }
   EXPECT_EQ(store_.loads(), 1);
   End();
+}
+
+class TieredSnapshot : public TieredFixture {
+ protected:
+  TieredSnapshot() {
+    options_.snapshot_path = "cache.snapshot";
+    options_.snapshot_options.file_system = &files_;
+    options_.snapshot_options.now = [this] { return now_; };
+    options_.write_behind.file_system = &files_;
+    options_.write_behind.close_timeout = absl::ZeroDuration();
+  }
+  ~TieredSnapshot() override { End(); }
+
+  FaultyFileSystem files_;
+  absl::Time now_ = absl::FromUnixSeconds(1'800'000'000);
+};
+
+TEST_F(TieredSnapshot, ACacheBeginsWithWhatTheOneBeforeItHad) {
+  EXPECT_TRUE(absl::IsNotFound(tiered().LoadedSnapshot().status()));
+  EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  End();
+  ASSERT_TRUE(tiered().LoadedSnapshot().ok()) << tiered().LoadedSnapshot().status();
+  EXPECT_EQ(tiered().LoadedSnapshot()->entries, 1u);
+  EXPECT_EQ(Get("a"), "1");
+  EXPECT_EQ(store_.loads(), 0);
+}
+
+TEST_F(TieredSnapshot, OneThatWasLoadedIsGoneSoThatACrashBringsNothingOldBack) {
+  EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  End();
+  tiered();
+  EXPECT_TRUE(files_.Files().empty());
+  ASSERT_TRUE(tiered().SaveSnapshot().ok());
+  EXPECT_EQ(files_.Files().size(), 1u);
+}
+
+TEST_F(TieredSnapshot, QueuedWritesGoBeforeIt) {
+  options_.write_policy = WritePolicy::kBehind;
+  options_.write_behind.durability = Durability::kJournal;
+  options_.write_behind.journal_directory = "journal";
+  EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  ASSERT_TRUE(tiered().SaveSnapshot().ok());
+  const std::string older = files_.Files().at("cache.snapshot");
+  EXPECT_EQ(tiered().Put("a", "2"), absl::OkStatus());
+  FailWrites(absl::UnavailableError("down"));
+  End();
+  files_.SetFile("cache.snapshot", older);  // as if the process had crashed
+  EXPECT_EQ(Get("a"), "2");
+  EXPECT_EQ(tiered().LoadedSnapshot()->refused, 1u);
+}
+
+TEST_F(TieredSnapshot, ADamagedOrOldOneLeavesTheCacheCold) {
+  EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  End();
+  const std::string intact = files_.Files().at("cache.snapshot");
+  std::string damaged = intact;
+  damaged[damaged.size() / 2] ^= 1;
+  files_.SetFile("cache.snapshot", damaged);
+  EXPECT_TRUE(absl::IsDataLoss(tiered().LoadedSnapshot().status()))
+      << tiered().LoadedSnapshot().status();
+  EXPECT_EQ(tiered().memory().size(), 0u);
+  EXPECT_EQ(Get("a"), "1");
+  End();
+
+  options_.snapshot_max_age = absl::Minutes(5);
+  now_ += absl::Minutes(6);
+  EXPECT_TRUE(absl::IsFailedPrecondition(tiered().LoadedSnapshot().status()));
+  EXPECT_FALSE(tiered().memory().Contains("a"));
+  EXPECT_EQ(Get("a"), "1");
+}
+
+TEST_F(TieredSnapshot, OptionsThatAreWrongAreNamed) {
+  options_.snapshot_interval = absl::ZeroDuration();
+  EXPECT_EQ(Tiered::Create(options_).status(),
+            absl::InvalidArgumentError("snapshot_interval must be positive, is 0"));
+  options_.snapshot_interval = absl::InfiniteDuration();
+  options_.snapshot_max_age = -absl::Seconds(1);
+  EXPECT_EQ(Tiered::Create(options_).status(),
+            absl::InvalidArgumentError("snapshot_max_age must be positive, is -1s"));
 }
 
 }  // namespace

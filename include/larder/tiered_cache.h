@@ -14,34 +14,32 @@
 #include <new>
 #include <random>
 #include <ranges>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "larder/cache.h"
+#include "larder/codec.h"
 #include "larder/dead_letter.h"
+#include "larder/file_system.h"
 #include "larder/internal/key_locks.h"
 #include "larder/internal/store_queue.h"
 #include "larder/internal/store_reader.h"
-#include "larder/journal_stats.h"
 #include "larder/load_result.h"
 #include "larder/options.h"
 #include "larder/policy.h"
-#include "larder/stats.h"
+#include "larder/snapshot.h"
 #include "larder/store.h"
+#include "larder/tiered_stats.h"
 #include "larder/write_behind_options.h"
-#include "larder/write_behind_stats.h"
 #include "larder/write_policy.h"
 
 namespace larder {
-
-struct TieredStats {
-  CacheStats memory = {};
-  WriteBehindStats write_behind = {};  // of kBehind
-  JournalStats journal = {};           // of kBehind with a journal
-};
 
 // A Cache and the Store that has the truth, as one map.
 //
@@ -95,6 +93,20 @@ class TieredCache {
     // on a thread that writes to the store. Where it throws it is told again later. Without it, and
     // without the file, a line goes to stderr.
     std::function<void(const DeadLetter<K, V>&)> on_dead_letter = nullptr;
+
+    // --- Warm restart, see snapshot.h; keys and values need a Codec. Empty: none. Create loads the
+    // snapshot at this path, but for keys that the journal has writes of, and removes it; one that
+    // can't be loaded leaves the cache cold. Close, and the destructor, save one.
+    //
+    // What others write to the store while no process has it in memory, a snapshot doesn't know.
+    std::string snapshot_path = {};
+    // How often one is saved beside, > 0. It is found after a crash; entries that were written
+    // since it was saved are then as old as it is, until their ttl ends. Infinite: never, and a
+    // crash leaves none.
+    absl::Duration snapshot_interval = absl::InfiniteDuration();
+    // One that is older isn't loaded. > 0
+    absl::Duration snapshot_max_age = absl::InfiniteDuration();
+    SnapshotOptions snapshot_options = {};
   };
 
   // InvalidArgument names the option and its value; ResourceExhausted where memory or threads are
@@ -168,8 +180,18 @@ class TieredCache {
 
   // Refuses further writes, and flushes. What is left after `timeout` stays in the journal, for the
   // next Create, or, without one, becomes dead letters; DeadlineExceeded says how much that is.
-  // Reads go on. Later calls return the same.
+  // Then saves a snapshot, if there is to be one. Reads go on.
   absl::Status Close(absl::Duration timeout);
+
+  // --- Snapshots.
+
+  // What became of the one that Create was to load: NotFound where there was none, else the reason
+  // why the cache began without; FailedPrecondition for one that was too old or where no
+  // snapshot_path was set.
+  const absl::StatusOr<SnapshotInfo>& LoadedSnapshot() const { return loaded_snapshot_; }
+
+  // Saves one now. FailedPrecondition where no snapshot_path was set.
+  absl::StatusOr<SnapshotInfo> SaveSnapshot();
 
   // --- The rest.
 
@@ -197,6 +219,11 @@ class TieredCache {
   TieredCache(const Options& options, std::unique_ptr<Memory> memory, std::shared_ptr<Queue> queue,
               uint64_t writer);
 
+  static constexpr bool kCodable = Codable<K> && Codable<V>;
+
+  static absl::Status CheckSnapshot(const Options& options);
+  void LoadSnapshot(const Options& options);
+
   // `value`: nullptr for an erasure.
   absl::Status Write(const K& key, V* value, const PutOptions& options);
   absl::Status WriteToStore(const K& key, const V* value);
@@ -211,8 +238,13 @@ class TieredCache {
   internal::KeyLocks locks_;           // of what is being written
   const std::unique_ptr<Memory> memory_;
   const std::shared_ptr<Queue> queue_;  // nullptr but for kBehind
+  std::atomic<bool> closed_{false};
   const Reader reader_;
   const internal::BulkStoreReader<K, V, Hash, Eq> bulk_reader_;
+
+  absl::StatusOr<SnapshotInfo> loaded_snapshot_ =
+      absl::FailedPreconditionError("no snapshot_path is set");
+  std::unique_ptr<SnapshotTimer> snapshots_;  // nullptr where there are to be none
 };
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
@@ -232,6 +264,7 @@ template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 absl::StatusOr<std::unique_ptr<TieredCache<K, V, Policy, Hash, Eq>>>
 TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
   if (options.store == nullptr) return absl::InvalidArgumentError("store must be set, is nullptr");
+  if (absl::Status status = CheckSnapshot(options); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<Memory>> memory = Memory::Create(options.cache);
   if (!memory.ok()) return memory.status();
   std::shared_ptr<Queue> queue;
@@ -252,6 +285,7 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
   std::unique_ptr<TieredCache> cache(
       new (std::nothrow) TieredCache(options, *std::move(memory), std::move(queue), writer));
   if (cache == nullptr) return absl::ResourceExhaustedError("no memory for a cache");
+  cache->LoadSnapshot(options);
   if (cache->queue_ != nullptr) {
     if (absl::Status status = cache->queue_->Start(); !status.ok()) return status;
   }
@@ -259,13 +293,71 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
 }
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+absl::Status TieredCache<K, V, Policy, Hash, Eq>::CheckSnapshot(const Options& options) {
+  const absl::Duration zero = absl::ZeroDuration();
+  if (!kCodable && !options.snapshot_path.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("snapshot_path is ", options.snapshot_path,
+                     ": a snapshot needs a Codec of keys and of values"));
+  }
+  if (options.snapshot_interval <= zero) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("snapshot_interval must be positive, is ",
+                     absl::FormatDuration(options.snapshot_interval)));
+  }
+  if (options.snapshot_max_age <= zero) {
+    return absl::InvalidArgumentError(absl::StrCat("snapshot_max_age must be positive, is ",
+                                                   absl::FormatDuration(options.snapshot_max_age)));
+  }
+  return absl::OkStatus();
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+void TieredCache<K, V, Policy, Hash, Eq>::LoadSnapshot(const Options& options) {
+  if constexpr (kCodable) {
+    const std::string& path = options.snapshot_path;
+    if (path.empty()) return;
+    const SnapshotOptions& how = options.snapshot_options;
+    loaded_snapshot_ = memory_->LoadSnapshot(path, how, [this](const K& key) {
+      return queue_ == nullptr || queue_->Find(internal::StoreHash<Hash>(key), key) == nullptr;
+    });
+    if (loaded_snapshot_.ok()) {
+      const absl::Duration age = (how.now ? how.now() : absl::Now()) - loaded_snapshot_->saved_at;
+      if (age > options.snapshot_max_age) {
+        memory_->Clear();
+        loaded_snapshot_ = absl::FailedPreconditionError(
+            absl::StrCat(path, ": was saved ", absl::FormatDuration(age), " ago"));
+      }
+      // From now on it is out of date.
+      FileSystem* const files = how.file_system;
+      (files == nullptr ? FileSystem::Default() : *files).Remove(path).IgnoreError();
+    }
+    snapshots_ = std::make_unique<SnapshotTimer>(
+        options.snapshot_interval,
+        [memory = memory_.get(), path, how] { return memory->SaveSnapshot(path, how); });
+  }
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+absl::StatusOr<SnapshotInfo> TieredCache<K, V, Policy, Hash, Eq>::SaveSnapshot() {
+  if (snapshots_ == nullptr) return absl::FailedPreconditionError("no snapshot_path is set");
+  return snapshots_->SaveNow();
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 TieredCache<K, V, Policy, Hash, Eq>::~TieredCache() {
-  Close(close_timeout_).IgnoreError();
+  if (!closed_) Close(close_timeout_).IgnoreError();
 }
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 absl::Status TieredCache<K, V, Policy, Hash, Eq>::Close(absl::Duration timeout) {
-  return queue_ == nullptr ? absl::OkStatus() : queue_->Close(timeout);
+  closed_ = true;
+  absl::Status status = queue_ == nullptr ? absl::OkStatus() : queue_->Close(timeout);
+  if (snapshots_ != nullptr) {
+    const absl::Status saved = snapshots_->SaveNow().status();
+    if (status.ok()) status = saved;
+  }
+  return status;
 }
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>

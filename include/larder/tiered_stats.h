@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TieredStats: what TieredCache counts.
+
+#ifndef LARDER_TIERED_STATS_H_
+#define LARDER_TIERED_STATS_H_
+
+#include "larder/journal_stats.h"
+#include "larder/stats.h"
+#include "larder/write_behind_stats.h"
+
+namespace larder {
+
+struct TieredStats {
+  CacheStats memory = {};
+  WriteBehindStats write_behind = {};  // of WritePolicy::kBehind
+  JournalStats journal = {};           // of that with a journal
+};
+
+}  // namespace larder
+
+#endif  // LARDER_TIERED_STATS_H_
