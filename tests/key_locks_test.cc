@@ -58,6 +58,26 @@ TEST(KeyLocks, OtherThreadsWaitForALockAndNotForItsNeighbours) {
   other.join();
 }
 
+TEST(KeyLocks, AnyThreadMayWaitForTheOneThatHoldsALock) {
+  KeyLocks locks;
+  locks.Await(1);  // nobody
+  std::optional<KeyLocks::Hold> hold(std::in_place, locks, 1);
+  locks.Await(1);  // itself
+  std::atomic<bool> started{false};
+  std::atomic<bool> released{false};
+  std::thread other([&] {
+    locks.Await(kNeighbour);
+    started = true;
+    started.notify_all();
+    locks.Await(1);
+    EXPECT_TRUE(released);
+  });
+  started.wait(false);
+  released = true;
+  hold.reset();
+  other.join();
+}
+
 TEST(KeyLocks, OneThreadAtATimeHoldsALock) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 2000;

@@ -55,10 +55,9 @@ namespace larder {
 // K and V are copyable; Hash and Eq as for Cache.
 //
 // Writes of one key, put or erase, follow each other, each one waiting for the one before; of
-// different keys they go on side by side. A Get that begins after a write of its key returned OK
-// sees that write or a later one, whatever was evicted or has expired meanwhile; with any policy,
-// and as long as nobody else writes to the store. Who does should have the cache told:
-// memory().Erase(key).
+// different keys they go on side by side. Reads and writes of a key are linearizable, whatever is
+// evicted or expires meanwhile, with any policy, as long as nobody else writes to the store: who
+// does should have the cache told, memory().Erase(key).
 //
 // WritePolicy::kAround, kThrough: a write that the store fails leaves the cache as it was, and
 // returns the store's error; whether it took place in the store is the store's affair. So cache and
@@ -233,9 +232,9 @@ class TieredCache {
   const WritePolicy policy_;
   const absl::Duration close_timeout_;
   Store<K, V>* const store_;
-  const uint64_t writer_;              // WriteId::writer, without a queue
-  std::atomic<uint64_t> sequence_{0};  // the last WriteId::sequence, without a queue
-  internal::KeyLocks locks_;           // of what is being written
+  const uint64_t writer_;                             // WriteId::writer, without a queue
+  std::atomic<uint64_t> sequence_{0};                 // the last WriteId::sequence, without a queue
+  const std::shared_ptr<internal::KeyLocks> writes_;  // held for each key while it is written
   const std::unique_ptr<Memory> memory_;
   const std::shared_ptr<Queue> queue_;  // nullptr but for kBehind
   std::atomic<bool> closed_{false};
@@ -255,9 +254,10 @@ TieredCache<K, V, Policy, Hash, Eq>::TieredCache(const Options& options,
       close_timeout_(options.write_behind.close_timeout),
       store_(options.store),
       writer_(writer),
+      writes_(std::make_shared<internal::KeyLocks>()),
       memory_(std::move(memory)),
       queue_(std::move(queue)),
-      reader_(store_, queue_),
+      reader_(store_, queue_, writes_),
       bulk_reader_(reader_) {}
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
@@ -371,7 +371,7 @@ template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 absl::Status TieredCache<K, V, Policy, Hash, Eq>::Write(const K& key, V* value,
                                                         const PutOptions& options) {
   const uint64_t hash = internal::StoreHash<Hash>(key);
-  const internal::KeyLocks::Hold hold(locks_, hash);
+  const internal::KeyLocks::Hold hold(*writes_, hash);
   if (!hold.held()) {
     return absl::FailedPreconditionError("a store writes the key that it is being asked to write");
   }

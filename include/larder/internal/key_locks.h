@@ -26,6 +26,10 @@ class KeyLocks {
   KeyLocks(const KeyLocks&) = delete;
   KeyLocks& operator=(const KeyLocks&) = delete;
 
+  // Waits until who holds the lock of a hash now, if anybody but the calling thread does, has
+  // released it; not for who takes it then.
+  void Await(uint64_t hash);
+
   // Holds the lock of a hash for the scope it lives in; waits until others have released it.
   class Hold {
    public:

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "larder/internal/hash.h"
+#include "larder/internal/key_locks.h"
 #include "larder/internal/store_queue.h"
 #include "larder/load_context.h"
 #include "larder/loaded.h"
@@ -38,18 +39,24 @@ class StoreReader {
  public:
   using Queue = StoreQueue<K, V, Eq>;
 
-  // `queue`: nullptr where writes don't wait. The store must outlive every load.
-  StoreReader(Store<K, V>* store, std::shared_ptr<const Queue> queue)
-      : store_(store), queue_(std::move(queue)) {}
+  // `queue`: nullptr where writes don't wait. `writes`: held for each key while it is written. The
+  // store must outlive every load.
+  StoreReader(Store<K, V>* store, std::shared_ptr<const Queue> queue,
+              std::shared_ptr<KeyLocks> writes)
+      : store_(store), queue_(std::move(queue)), writes_(std::move(writes)) {}
 
   absl::StatusOr<Loaded<V>> operator()(const K& key, LoadContext<V>& context) const {
-    if (const auto write = FindQueued(key); write != nullptr) return FromQueue(*write);
-    return store_->LoadEntry(key, context);
+    const uint64_t hash = StoreHash<Hash>(key);
+    const auto write = FindQueued(key, hash);
+    absl::StatusOr<Loaded<V>> loaded =
+        write != nullptr ? FromQueue(*write) : store_->LoadEntry(key, context);
+    writes_->Await(hash);
+    return loaded;
   }
 
  protected:
-  typename Queue::QueuedPtr FindQueued(const K& key) const {
-    return queue_ == nullptr ? nullptr : queue_->Find(StoreHash<Hash>(key), key);
+  typename Queue::QueuedPtr FindQueued(const K& key, uint64_t hash) const {
+    return queue_ == nullptr ? nullptr : queue_->Find(hash, key);
   }
 
   static absl::StatusOr<Loaded<V>> FromQueue(const typename Queue::Queued& write) {
@@ -64,6 +71,7 @@ class StoreReader {
 
   Store<K, V>* store_;
   std::shared_ptr<const Queue> queue_;
+  std::shared_ptr<KeyLocks> writes_;
 };
 
 // The same for many keys, of which the store is asked for the rest in one call.
@@ -76,11 +84,18 @@ class BulkStoreReader : private StoreReader<K, V, Hash, Eq> {
       : StoreReader<K, V, Hash, Eq>(reader) {}
 
   absl::StatusOr<Results> operator()(const std::vector<K>& keys) const {
+    absl::StatusOr<Results> results = Load(keys);
+    for (const K& key : keys) this->writes_->Await(StoreHash<Hash>(key));
+    return results;
+  }
+
+ private:
+  absl::StatusOr<Results> Load(const std::vector<K>& keys) const {
     Results results;
     results.reserve(keys.size());
     std::vector<K> rest;
     for (const K& key : keys) {
-      if (const auto write = this->FindQueued(key); write != nullptr) {
+      if (const auto write = this->FindQueued(key, StoreHash<Hash>(key)); write != nullptr) {
         results.emplace_back(key, this->FromQueue(*write));
       } else {
         rest.push_back(key);
