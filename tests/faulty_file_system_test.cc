@@ -370,7 +370,7 @@ class Twins {
 };
 
 TEST(FaultyFileSystemTest, DoesWhatTheRealOneDoesWhileNothingFails) {
-  for (int round = 0; round < Rounds(30); ++round) {
+  for (int round = 0; round < Rounds(10); ++round) {
     const uint64_t seed = SeedOfRound(round);
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     const TemporaryDirectory directory;

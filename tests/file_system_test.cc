@@ -2,9 +2,11 @@
 #include "larder/file_system.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -187,9 +189,10 @@ TEST_F(FileSystemTest, WhatIsForbiddenIsPermissionDenied) {
   ASSERT_TRUE(files_.CreateDirectory(path).ok());
   ASSERT_EQ(chmod(path.c_str(), 0), 0);
   RunInChild([&] {
-    // For root nothing is forbidden.
-    constexpr uid_t kNobody = 65534;
-    if (geteuid() == 0) CHILD_CHECK(seteuid(kNobody) == 0);
+    // For root nothing is forbidden, unless it gives up its capabilities.
+    __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+    CHILD_CHECK(syscall(SYS_capset, &header, none) == 0);
     CHILD_CHECK(absl::IsPermissionDenied(files_.Create(path + "/file").status()));
     CHILD_CHECK(absl::IsPermissionDenied(files_.Read(path + "/file").status()));
     CHILD_CHECK(absl::IsPermissionDenied(files_.List(path).status()));
