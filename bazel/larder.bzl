@@ -71,3 +71,32 @@ def larder_tests(srcs, data = [], **kwargs):
 
 def larder_binaries(srcs, **kwargs):
     larder_programs(cc_binary, srcs, **kwargs)
+
+def larder_fuzz_targets(srcs, deps, test_deps = []):
+    """Two programs for each NAME_fuzz.cc: NAME, with libFuzzer, and NAME_replay, a test.
+
+    Args:
+      srcs: the targets' sources, in the package's folder.
+      deps: what all of them need.
+      test_deps: what replay.cc needs.
+    """
+    for src in srcs:
+        name = src[:-len("_fuzz.cc")]
+        corpus = "corpus/" + name
+        cc_test(
+            name = name + "_replay",
+            srcs = [src, "replay.cc"],
+            args = [native.package_name() + "/" + corpus],
+            data = native.glob([corpus + "/*"]) + ["//bazel:tsan.supp"],
+            deps = deps + test_deps,
+        )
+
+        # To be built with --config=fuzz.
+        cc_binary(
+            name = name,
+            testonly = True,
+            srcs = [src, "write_seeds.cc"],
+            linkopts = ["-fsanitize=fuzzer"],
+            tags = ["manual"],
+            deps = deps,
+        )
