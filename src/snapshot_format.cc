@@ -12,6 +12,7 @@ namespace larder::internal {
 namespace {
 
 constexpr size_t kBlockBytes = size_t{64} << 10;
+constexpr size_t kFewestEntryBytes = 4;  // flags, rank, and two lengths
 
 // The first byte of a record.
 enum class RecordType : char { kHead = 1, kEntries = 2, kEnd = 3 };
@@ -183,7 +184,10 @@ absl::Status SnapshotReader::ReadRecords(RecordReader& records) {
   if (records.damaged_bytes() + records.torn_bytes() > 0) {
     return Damaged(absl::StrCat(records.damaged_bytes() + records.torn_bytes(), " bytes"));
   }
-  return ended ? absl::OkStatus() : Damaged("its end is missing");
+  if (!ended) return Damaged("its end is missing");
+  // Memory for this many is going to be asked for.
+  if (entries_ > file_.size() / kFewestEntryBytes) return Damaged("entries are missing");
+  return absl::OkStatus();
 }
 
 absl::Status SnapshotReader::ReadHead(std::string_view record) {
