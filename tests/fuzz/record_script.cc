@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 
 #include "tests/fuzz/fuzz_target.h"
 
@@ -32,6 +33,7 @@ ScriptedFile FileOfScript(RecordFileKind kind, std::string_view script) {
   RecordWriter writer(kind, version, kSalt);
   file.bytes = writer.Header();
   std::vector<size_t> ends;  // of the intact records
+  bool damage = false;       // since the last one
   script.remove_prefix(std::min<size_t>(script.size(), 1));
   while (script.size() >= kStepBytes) {
     const auto what = static_cast<uint8_t>(static_cast<uint8_t>(script[0]) % kScriptSteps);
@@ -49,22 +51,25 @@ ScriptedFile FileOfScript(RecordFileKind kind, std::string_view script) {
       // The writer has to know where it is.
       std::string ignored;
       writer.Add(std::string(file.bytes.size() - frame - kRecordFrameBytes, '\0'), &ignored);
+      damage = true;
       continue;
     }
     writer.Add(bytes, &file.bytes);
-    if (what == kWrongRecordCrc) {
-      Damage(frame + kRecordCrcAt, &file.bytes);
-    } else if (what == kWrongLengthCrc) {
-      Damage(frame + kLengthCrcAt, &file.bytes);
+    if (what == kWrongRecordCrc || what == kWrongLengthCrc) {
+      Damage(frame + (what == kWrongRecordCrc ? kRecordCrcAt : kLengthCrcAt), &file.bytes);
+      damage = true;
     } else {
       file.intact.emplace_back(bytes);
+      file.after_damage.push_back(std::exchange(damage, false));
       ends.push_back(file.bytes.size());
     }
   }
   while (!ends.empty() && ends.back() > file.bytes.size()) {
     ends.pop_back();
     file.intact.pop_back();
+    file.after_damage.pop_back();
   }
+  file.torn = file.bytes.size() > (ends.empty() ? kRecordFileHeaderBytes : ends.back());
   return file;
 }
 

@@ -33,6 +33,8 @@ enum ScriptStep : uint8_t {
 struct ScriptedFile {
   std::string bytes;
   std::vector<std::string> intact;  // the records that are to be found
+  std::vector<bool> after_damage;   // of each of them: whether something else is right before it
+  bool torn = false;                // whether something else is after all of them
 };
 
 ScriptedFile FileOfScript(internal::RecordFileKind kind, std::string_view script);
