@@ -292,16 +292,44 @@ TEST(RecordIoTest, RecordsOfAnotherFileOrPlaceAreNotRecords) {
   }
 }
 
-TEST(RecordIoTest, ALengthOverTheLimitIsDamageEvenWithItsChecksum) {
-  const uint64_t salt = 0x0123456789abcdef;
-  Written file = Write({"before", "after"}, salt);
-  const size_t at = file.places[0].begin;
+// The length and its checksum, as a frame at this place begins with them.
+std::string LengthOf(size_t at, uint32_t length, uint64_t salt) {
   char checked[16];
   StoreLittleEndian(static_cast<uint32_t>(salt), checked);
   StoreLittleEndian(static_cast<uint64_t>(at), checked + 4);
-  StoreLittleEndian(static_cast<uint32_t>(kMaxRecordBytes + 1), checked + 12);
-  StoreLittleEndian(static_cast<uint32_t>(kMaxRecordBytes + 1), file.bytes.data() + at);
-  StoreLittleEndian(ExtendCrc32c(0, {checked, sizeof(checked)}), file.bytes.data() + at + 4);
+  StoreLittleEndian(length, checked + 12);
+  std::string bytes(8, '\0');
+  StoreLittleEndian(length, bytes.data());
+  StoreLittleEndian(ExtendCrc32c(0, {checked, sizeof(checked)}), bytes.data() + 4);
+  return bytes;
+}
+
+TEST(RecordIoTest, ALengthOverTheLimitIsDamageEvenWithItsChecksum) {
+  Written file = Write({"before", "after"}, 7);
+  const size_t at = file.places[0].begin;
+  file.bytes.replace(at, 8, LengthOf(at, kMaxRecordBytes + 1, 7));
+  EXPECT_EQ(ReadAll(file.bytes).records, std::vector<std::string>{"after"});
+}
+
+TEST(RecordIoTest, AChecksummedLengthThatIsMetInASearchMovesItByOneByteOnly) {
+  Written file = Write({"damaged", std::string(50, 'd'), "after", "after it"}, 7);
+  file.bytes[file.places[0].begin] ^= 1;
+  file.bytes[file.places[1].begin] ^= 1;
+  const size_t at = file.places[1].begin + 20;
+  const auto length = static_cast<uint32_t>(file.places[2].end - at - kRecordFrameBytes);
+  file.bytes.replace(at, 8, LengthOf(at, length, 7));
+  EXPECT_EQ(ReadAll(file.bytes).records, (std::vector<std::string>{"after", "after it"}));
+}
+
+TEST(RecordIoTest, ADamagedRecordIsPassedOverWithAllThatIsInIt) {
+  // A frame that is right for where it is, as nobody can make one who doesn't know the salt.
+  RecordWriter writer(kKind, 1, 7);
+  std::string inside, ignored;
+  writer.Add(std::string(8, 'i'), &ignored);  // as long as what is before it in the record
+  writer.Add("inside", &inside);
+  Written file = Write({std::string(20, 'i') + inside, "after"}, 7);
+  file.bytes.replace(kRecordFileHeaderBytes + kRecordFrameBytes, 20 + inside.size(),
+                     std::string(8, 'i') + inside + std::string(12, 'i'));
   EXPECT_EQ(ReadAll(file.bytes).records, std::vector<std::string>{"after"});
 }
 
