@@ -9,53 +9,30 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string>
-#include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "bench/support/command_line.h"
 #include "bench/support/outage_contenders.h"
 #include "bench/support/outage_results.h"
 #include "bench/support/outage_table.h"
 #include "bench/support/outage_timeline.h"
 #include "bench/support/progress.h"
 #include "bench/support/run_benchmarks.h"
+#include "bench/support/temporary_folder.h"
 #include "benchmark/benchmark.h"
 
 namespace larder::bench {
 namespace {
 
 constexpr absl::Duration kBucket = absl::Milliseconds(100);
-
-// A folder for the databases, gone with it.
-class Folder {
- public:
-  Folder() {
-    std::string path = (std::filesystem::temp_directory_path() / "larder-outage-XXXXXX").string();
-    if (mkdtemp(path.data()) != nullptr) path_ = path;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  const std::string& path() const { return path_; }  // "" if there is no place for one
-
- private:
-  std::string path_;
-};
 
 // The runs of the program. Contenders are measured side by side, and their benchmarks, which come
 // one after the other, then tell each its own part: the n-th repetition that of the n-th run.
@@ -115,7 +92,7 @@ class Outage {
   }
 
   absl::StatusOr<Run> RunNow() const {
-    const Folder folder;
+    const TemporaryFolder folder;
     if (folder.path().empty()) return absl::UnavailableError("no place for temporary files");
     Stage stage("Outage",
                 absl::StrFormat("%d contenders side by side, %.0f requests a second to each",
@@ -135,33 +112,14 @@ class Outage {
   bool failed_ = false;
 };
 
-// Takes the last --<flag>=VALUE out of `arguments`; `otherwise` without one.
-std::string TakeFlag(std::string_view flag, std::string otherwise, std::vector<char*>& arguments) {
-  const std::string start = absl::StrCat("--", std::string(flag), "=");
-  std::erase_if(arguments, [&](std::string_view argument) {
-    if (!argument.starts_with(start)) return false;
-    otherwise = argument.substr(start.size());
-    return true;
-  });
-  return otherwise;
-}
-
-// Where the figures over time go: beside Google Benchmark's own file.
-std::string TimelinePath(std::string_view out) {
-  constexpr std::string_view kSuffix = ".json";
-  if (out.ends_with(kSuffix)) out.remove_suffix(kSuffix.size());
-  return absl::StrCat(std::string(out), "_timeline.json");
-}
-
 int Main(int argc, char** argv) {
   std::vector<char*> arguments(argv, argv + argc);
   double scale = 0;
-  if (!absl::SimpleAtod(TakeFlag("scale", "1", arguments), &scale) || scale < 0.01 || scale > 10) {
+  if (!absl::SimpleAtod(TakeFlag(arguments, "scale", "1"), &scale) || scale < 0.01 || scale > 10) {
     absl::FPrintF(stderr, "larder: --scale is 0.01 to 10\n");
     return 2;
   }
-  std::vector<char*> out_flag = arguments;
-  const std::string out = TakeFlag("benchmark_out", "", out_flag);
+  const std::string out = FlagValue(arguments, "benchmark_out");
   Outage outage(scale);
   outage.Register();
   OutageTable table = outage.Table();
@@ -173,7 +131,7 @@ int Main(int argc, char** argv) {
     return 1;
   }
   if (out.empty()) return 0;
-  const absl::Status written = outage.WriteJson(TimelinePath(out));
+  const absl::Status written = outage.WriteJson(PathBeside(out, "timeline"));
   if (!written.ok()) absl::FPrintF(stderr, "larder: %s\n", written.ToString());
   return written.ok() ? 0 : 1;
 }

@@ -6,15 +6,15 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "bench/support/asker_benchmark.h"
-#include "bench/support/cycle_timer.h"
+#include "bench/support/command_line.h"
 #include "bench/support/flow_benchmarks.h"
 #include "bench/support/interrupt.h"
 #include "bench/support/machine.h"
@@ -27,24 +27,6 @@
 namespace larder::bench {
 namespace {
 
-// The value of the last --<flag>=VALUE, "" without one.
-std::string FlagValue(int argc, char** argv, std::string_view flag) {
-  const std::string start = absl::StrFormat("--%s=", std::string(flag));
-  std::string value;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument = argv[i];
-    if (argument.starts_with(start)) value = argument.substr(start.size());
-  }
-  return value;
-}
-
-// Where the distributions go: beside Google Benchmark's own file.
-std::string DistributionsPath(std::string_view out) {
-  constexpr std::string_view kSuffix = ".json";
-  if (out.ends_with(kSuffix)) out.remove_suffix(kSuffix.size());
-  return std::string(out) + "_latencies.json";
-}
-
 void CleanUpOnInterrupt(TierParts& parts) {
   OnInterrupt([&parts](int signal) {
     Stage::Mute();
@@ -56,8 +38,9 @@ void CleanUpOnInterrupt(TierParts& parts) {
 }
 
 int Main(int argc, char** argv) {
-  const std::string out = FlagValue(argc, argv, "benchmark_out");
-  const bool other_format = !FlagValue(argc, argv, "benchmark_format").empty();
+  const std::span<char* const> given(argv, static_cast<size_t>(argc));
+  const std::string out = FlagValue(given, "benchmark_out");
+  const bool other_format = !FlagValue(given, "benchmark_format").empty();
   // By itself Google Benchmark would repeat a stage until it took half a second. Stages know how
   // much they have to do; the flag still goes to who asks for it, since the last one counts.
   std::vector<std::string> arguments = {argv[0], "--benchmark_min_time=0"};
@@ -83,7 +66,7 @@ int Main(int argc, char** argv) {
   benchmark::Shutdown();
   if (matching == 0) return 2;
   if (!out.empty()) {
-    const absl::Status written = (*parts)->distributions().WriteJson(DistributionsPath(out));
+    const absl::Status written = (*parts)->distributions().WriteJson(PathBeside(out, "latencies"));
     if (!written.ok()) (*parts)->NoteFailure(written);
     if (!written.ok()) absl::FPrintF(stderr, "larder: %s\n", written.ToString());
   }

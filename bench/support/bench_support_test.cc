@@ -2,16 +2,12 @@
 //
 // What the benchmarks measure with has to be right before their figures can be.
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -34,6 +30,7 @@
 #include "bench/support/progress.h"
 #include "bench/support/requests.h"
 #include "bench/support/slow_database.h"
+#include "bench/support/temporary_folder.h"
 #include "bench/support/text_table.h"
 #include "bench/support/zipf.h"
 #include "gtest/gtest.h"
@@ -42,19 +39,6 @@
 
 namespace larder::bench {
 namespace {
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string path = ::testing::TempDir() + "/larder-bench-XXXXXX";
-    path_ = mkdtemp(path.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::string File(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 TEST(PercentileTest, IsTheNearestRank) {
   const std::vector<float> sorted = {10, 20, 30, 40, 50};

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <map>
-#include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,21 +16,12 @@
 #include "bench/support/outage_contenders.h"
 #include "bench/support/outage_results.h"
 #include "bench/support/outage_timeline.h"
+#include "bench/support/result_table.h"
 #include "bench/support/text_table.h"
 #include "benchmark/benchmark.h"
 
 namespace larder::bench {
 namespace {
-
-// Google Benchmark 1.8 renamed the members.
-template <class Run>
-std::string ErrorOf(const Run& run) {
-  if constexpr (requires { run.error_occurred; }) {
-    return run.error_occurred ? run.error_message : "";
-  } else {
-    return run.skipped ? run.skip_message : "";
-  }
-}
 
 std::string FormatTime(absl::Duration time) { return FormatNanos(absl::ToDoubleNanoseconds(time)); }
 
@@ -79,20 +68,6 @@ void AddOutageCounters(benchmark::State& state, const OutageTimeline& timeline,
   state.counters["late_max_ms"] = late.max / kNanosPerMilli;
 }
 
-bool OutageTable::ReportContext(const Context&) { return true; }
-
-void OutageTable::ReportRuns(const std::vector<Run>& runs) {
-  for (const Run& run : runs) {
-    if (run.run_type == Run::RT_Aggregate && run.aggregate_name != "median") continue;
-    // Without the number of iterations, which the whole name has, too.
-    const std::string& name = run.run_name.function_name;
-    errors_[name] = ErrorOf(run);
-    for (const auto& [counter, value] : run.counters) counters_[name][counter] = value.value;
-  }
-}
-
-void OutageTable::Finalize() { GetOutputStream() << Format() << std::flush; }
-
 std::string OutageTable::Format() const {
   std::string text = absl::StrFormat(
       "\nEach gets %.0f requests a second, sent when they are due, for %s products (Zipf %.2f; ttl "
@@ -115,15 +90,14 @@ std::string OutageTable::FormatPhase(size_t phase) const {
   table.AddRow({Heading(timeline_.phases()[phase]), "requests", "errors", "", "stale", "oldest",
                 "p50", "p99", "p99.9", "max", "queries", "at once"});
   for (const OutageContender& contender : contenders_) {
-    const auto error = errors_.find(OutageBenchmark(contender));
-    if (error == errors_.end()) continue;
-    if (!error->second.empty()) {
-      table.AddNote(contender.title, error->second);
+    const Result* result = Find(OutageBenchmark(contender));
+    if (result == nullptr) continue;
+    if (!result->error.empty()) {
+      table.AddNote(contender.title, result->error);
       continue;
     }
-    const Counters& counters = counters_.at(error->first);
     const auto get = [&](std::string_view name) {
-      return counters.at(absl::StrCat(prefix, std::string(name)));
+      return result->counters.at(absl::StrCat(prefix, std::string(name)));
     };
     const auto millis = [&](std::string_view name) {
       return FormatNanos(get(name) * kNanosPerMilli);
@@ -142,7 +116,8 @@ std::string OutageTable::FormatLateness() const {
   double p50 = 0;
   double p99 = 0;
   double longest = 0;
-  for (const auto& [name, counters] : counters_) {
+  for (const auto& [name, result] : results()) {
+    const auto& counters = result.counters;
     if (!counters.contains("late_p99_ms")) continue;
     p50 = std::max(p50, counters.at("late_p50_ms"));
     p99 = std::max(p99, counters.at("late_p99_ms"));

@@ -4,7 +4,6 @@
 #define LARDER_BENCH_SUPPORT_OUTAGE_TABLE_H_
 
 #include <cstddef>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "bench/support/outage_contenders.h"
 #include "bench/support/outage_results.h"
 #include "bench/support/outage_timeline.h"
+#include "bench/support/result_table.h"
 #include "benchmark/benchmark.h"
 
 namespace larder::bench {
@@ -27,30 +27,20 @@ void AddOutageCounters(benchmark::State& state, const OutageTimeline& timeline,
 // A display reporter that prints, once all benchmarks of the outage have run, a table for each
 // phase that is measured. Contenders that were not run are left out; for those that failed it says
 // why.
-class OutageTable : public benchmark::BenchmarkReporter {
+class OutageTable : public ResultTable {
  public:
   OutageTable(OutageTimeline timeline, OutageLoad load, std::vector<OutageContender> contenders)
       : timeline_(std::move(timeline)), load_(load), contenders_(std::move(contenders)) {}
 
-  bool ReportContext(const Context& context) override;
-  // Of repetitions the median is shown.
-  void ReportRuns(const std::vector<Run>& runs) override;
-  void Finalize() override;
-
-  // What Finalize() prints.
-  std::string Format() const;
+  std::string Format() const override;
 
  private:
-  using Counters = std::map<std::string, double>;
-
   std::string FormatPhase(size_t phase) const;
   std::string FormatLateness() const;
 
   const OutageTimeline timeline_;
   const OutageLoad load_;
   const std::vector<OutageContender> contenders_;
-  std::map<std::string, Counters> counters_;
-  std::map<std::string, std::string> errors_;
 };
 
 }  // namespace larder::bench

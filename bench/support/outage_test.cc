@@ -2,14 +2,10 @@
 //
 // What the outage is measured and told with.
 
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <set>
@@ -30,6 +26,7 @@
 #include "bench/support/outage_timeline.h"
 #include "bench/support/progress.h"
 #include "bench/support/slow_database.h"
+#include "bench/support/temporary_folder.h"
 #include "benchmark/benchmark.h"
 #include "gtest/gtest.h"
 
@@ -38,20 +35,6 @@ namespace {
 
 using absl::Milliseconds;
 using absl::Seconds;
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string path = ::testing::TempDir() + "/larder-outage-XXXXXX";
-    path_ = mkdtemp(path.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-  std::string File(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 // Healthy for 2 s with 100 to 200 ms, dead for 3, slow for 1 s with 500 to 1,500 ms. Clients wait 1
 // s.

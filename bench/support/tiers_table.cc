@@ -4,7 +4,6 @@
 
 #include <array>
 #include <map>
-#include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "bench/support/cycle_timer.h"
 #include "bench/support/latency_counters.h"
+#include "bench/support/result_table.h"
 #include "bench/support/text_table.h"
 #include "bench/support/tier_parts.h"
 #include "benchmark/benchmark.h"
@@ -53,16 +53,6 @@ constexpr std::array<FlowRow, 2> kCachedFlows = {{
     {"BM_RequestFlow/larder", "a cached answer, larder only"},
 }};
 
-// Google Benchmark 1.8 renamed the members.
-template <class Run>
-std::string ErrorOf(const Run& run) {
-  if constexpr (requires { run.error_occurred; }) {
-    return run.error_occurred ? run.error_message : "";
-  } else {
-    return run.skipped ? run.skip_message : "";
-  }
-}
-
 std::string Micros(const std::map<std::string, double>& counters, const std::string& name) {
   return FormatNanos(counters.at(name) * kNanosPerMicro);
 }
@@ -73,30 +63,12 @@ std::string Millis(const std::map<std::string, double>& counters, const std::str
 
 }  // namespace
 
-bool TiersTable::ReportContext(const Context&) { return true; }
-
-void TiersTable::ReportRuns(const std::vector<Run>& runs) {
-  for (const Run& run : runs) {
-    if (run.run_type == Run::RT_Aggregate && run.aggregate_name != "median") continue;
-    Result result;
-    for (const auto& [name, counter] : run.counters) result.counters[name] = counter.value;
-    result.error = ErrorOf(run);
-    results_[run.run_name.str()] = std::move(result);
-  }
-}
-
-void TiersTable::Finalize() {
-  std::ostream& out = GetOutputStream();
+std::string TiersTable::Format() const {
   const CycleTimer& timer = CycleTimer::Get();
-  out << "\nEach figure is of single operations, timed one by one with " << timer.name() << "; a "
-      << "timing itself takes\n"
-      << absl::StrFormat("%.0f ns", timer.CostNanos()) << ", which is part of every figure.\n"
-      << FormatTiers() << FormatFlows() << FormatAskers() << std::flush;
-}
-
-const TiersTable::Result* TiersTable::Find(const std::string& name) const {
-  const auto it = results_.find(name);
-  return it == results_.end() ? nullptr : &it->second;
+  return absl::StrCat(
+      "\nEach figure is of single operations, timed one by one with ", std::string(timer.name()),
+      "; a timing itself takes\n", absl::StrFormat("%.0f ns", timer.CostNanos()),
+      ", which is part of every figure.\n", FormatTiers(), FormatFlows(), FormatAskers());
 }
 
 std::string TiersTable::FormatTiers() const {
