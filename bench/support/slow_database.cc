@@ -95,7 +95,7 @@ class SlowDatabase::Connection {
 };
 
 SlowDatabase::SlowDatabase(std::string path, uint64_t seed)
-    : path_(std::move(path)), random_(seed) {}
+    : path_(std::move(path)), delays_(kFastest, kSlowest, seed) {}
 
 SlowDatabase::~SlowDatabase() = default;
 
@@ -116,7 +116,7 @@ absl::StatusOr<std::unique_ptr<SlowDatabase>> SlowDatabase::Create(std::string p
 absl::StatusOr<std::string> SlowDatabase::Query(uint32_t id) {
   const auto start = std::chrono::steady_clock::now();
   queries_.fetch_add(1, std::memory_order_relaxed);
-  const auto answer_at = start + absl::ToChronoNanoseconds(NextDelay());
+  const auto answer_at = start + absl::ToChronoNanoseconds(delays_.Next());
   absl::StatusOr<std::string> row = QueryAtOnce(id);
   std::this_thread::sleep_until(answer_at);
   return row;
@@ -128,11 +128,6 @@ absl::StatusOr<std::string> SlowDatabase::QueryAtOnce(uint32_t id) {
   absl::StatusOr<std::string> row = (*connection)->Select(id);
   ReturnConnection(*std::move(connection));
   return row;
-}
-
-void SlowDatabase::ResetDelays(uint64_t seed) {
-  const internal::MutexLock lock(&mutex_);
-  random_.seed(seed);
 }
 
 std::string SlowDatabase::ExpectedRow(uint32_t id) {
@@ -156,12 +151,6 @@ absl::StatusOr<std::unique_ptr<SlowDatabase::Connection>> SlowDatabase::TakeConn
 void SlowDatabase::ReturnConnection(std::unique_ptr<Connection> connection) {
   const internal::MutexLock lock(&mutex_);
   idle_.push_back(std::move(connection));
-}
-
-absl::Duration SlowDatabase::NextDelay() {
-  const internal::MutexLock lock(&mutex_);
-  const double share = static_cast<double>(random_() >> 11) * 0x1.0p-53;
-  return kFastest + share * (kSlowest - kFastest);
 }
 
 }  // namespace larder::bench

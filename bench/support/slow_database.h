@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -14,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "bench/support/delays.h"
 #include "larder/internal/mutex.h"
 
 namespace larder::bench {
@@ -48,7 +48,7 @@ class SlowDatabase {
   absl::StatusOr<std::string> QueryAtOnce(uint32_t id);
 
   // Starts the sequence of delays of `seed` from its beginning.
-  void ResetDelays(uint64_t seed);
+  void ResetDelays(uint64_t seed) { delays_.Restart(seed); }
 
   // Queries begun by Query() since Create().
   uint64_t queries() const { return queries_.load(std::memory_order_relaxed); }
@@ -63,13 +63,12 @@ class SlowDatabase {
 
   absl::StatusOr<std::unique_ptr<Connection>> TakeConnection();
   void ReturnConnection(std::unique_ptr<Connection> connection);
-  absl::Duration NextDelay();
 
   const std::string path_;
+  Delays delays_;
   std::atomic<uint64_t> queries_{0};
   internal::Mutex mutex_;
   std::vector<std::unique_ptr<Connection>> idle_ ABSL_GUARDED_BY(mutex_);
-  std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace larder::bench
