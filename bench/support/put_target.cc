@@ -45,7 +45,7 @@ class SyncedFile : public PutTarget {
 
   PutTargetStats Stats() const override {
     const uint64_t syncs = syncs_.load(std::memory_order_relaxed);
-    return {.written = syncs, .syncs = syncs};
+    return {.stored = syncs, .syncs = syncs};
   }
 
  private:

@@ -16,12 +16,14 @@
 namespace larder::bench {
 
 struct PutTargetStats {
-  uint64_t queued = 0;  // writes that wait for the store, or are on their way
+  uint64_t queued = 0;                           // writes that wait for the store
   absl::Duration oldest = absl::ZeroDuration();  // how long the first of them has
-  uint64_t written = 0;                          // by the store, since the beginning
-  uint64_t coalesced = 0;                        // whose place a later one of their key took
-  uint64_t retries = 0;
-  uint64_t syncs = 0;  // of files, since the beginning
+  // Since the beginning:
+  uint64_t stored = 0;     // writes that the store has taken
+  uint64_t coalesced = 0;  // writes that a later one of their key has replaced
+  uint64_t failures = 0;   // attempts to write that failed
+  uint64_t blocked = 0;    // puts that had to wait for room
+  uint64_t syncs = 0;      // of files
 };
 
 // Something that takes values for keys, and what became of them. Thread-safe.
