@@ -27,8 +27,9 @@ struct WriteMode {
 // Through, and behind with each durability.
 std::vector<WriteMode> WriteModes();
 
-// Behind, with a journal that is synced before a put returns.
+// Of these, behind with a journal that is synced before a put returns, and with one that never is.
 WriteMode SyncedJournal();
+WriteMode UnsyncedJournal();
 
 // A new TieredCache in front of `store`, which must outlive it, with room for 100,000 entries.
 // `options` but for the durability and the journal, which is in `directory`.

@@ -20,7 +20,7 @@ std::string Threads(int threads) {
   return threads == 1 ? "1 thread" : absl::StrCat(threads, " threads");
 }
 
-std::string PerPut(double ratio) { return absl::StrFormat(ratio < 0.1 ? "%.3f" : "%.2f", ratio); }
+std::string PerPut(double ratio) { return absl::StrFormat("%.*f", ratio < 0.1 ? 3 : 2, ratio); }
 
 }  // namespace
 
