@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -33,8 +34,8 @@ class PutTarget {
 
   virtual absl::Status Put(const std::string& key, const std::string& value) = 0;
 
-  // The value that `key` has for those who read here.
-  virtual absl::StatusOr<std::string> Get(const std::string& key) = 0;
+  // What is in memory for `key`.
+  virtual std::optional<std::string> Get(const std::string& key) = 0;
 
   // Waits until all that was put is where it is to go in the end.
   virtual absl::Status Flush() = 0;
@@ -43,7 +44,8 @@ class PutTarget {
 };
 
 // What a program does that has nobody to share syncs with: each put appends its key and value to
-// the file `path`, which must not exist, and returns when this is on the disk. Can't be read.
+// the file `path`, which must not exist, and returns when this is on the disk. Keeps nothing in
+// memory.
 absl::StatusOr<std::unique_ptr<PutTarget>> SyncEachPut(const std::string& path);
 
 }  // namespace larder::bench

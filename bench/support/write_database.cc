@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -18,15 +19,8 @@
 #include "docs/examples/sqlite_store.h"
 
 namespace larder::bench {
-namespace {
 
 using examples::SqliteStore;
-
-std::string Describe(const absl::StatusOr<std::string>& value) {
-  return value.ok() ? *value : value.status().ToString();
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<WriteDatabase>> WriteDatabase::Create(const std::string& path,
                                                                      Speed speed, uint64_t seed) {
@@ -44,13 +38,12 @@ WriteDatabase::WriteDatabase(std::unique_ptr<SqliteStore> file, Speed speed, uin
 absl::Status WriteDatabase::CompareWith(PutTarget& cache, uint32_t keys) {
   for (uint32_t i = 0; i < keys; ++i) {
     const std::string key = PutKey(i);
-    const absl::StatusOr<std::string> cached = cache.Get(key);
+    const std::optional<std::string> cached = cache.Get(key);
     const absl::StatusOr<std::string> stored = file_->Load(key);
-    const bool same = cached.ok() ? stored.ok() && *cached == *stored
-                                  : cached.status().code() == stored.status().code();
-    if (same) continue;
-    return absl::InternalError(absl::StrCat(key, ": the cache has ", Describe(cached),
-                                            ", the database ", Describe(stored)));
+    if (!stored.ok() && !absl::IsNotFound(stored.status())) return stored.status();
+    if (cached == (stored.ok() ? std::optional(*stored) : std::nullopt)) continue;
+    return absl::InternalError(absl::StrCat(key, ": the cache has ", cached.value_or("nothing"),
+                                            ", the database ", stored.value_or("nothing")));
   }
   return absl::OkStatus();
 }

@@ -3,6 +3,7 @@
 #include "bench/support/write_modes.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,7 +32,9 @@ class TieredTarget : public PutTarget {
     return cache_->Put(key, value);
   }
 
-  absl::StatusOr<std::string> Get(const std::string& key) override { return cache_->Get(key); }
+  std::optional<std::string> Get(const std::string& key) override {
+    return cache_->memory().Get(key);
+  }
 
   absl::Status Flush() override { return cache_->Flush(kPatience); }
 
