@@ -24,12 +24,11 @@ from report import MICRO, MILLI, card, format_nanos, format_ratio, row, table  #
 
 DATABASES = [("slow", "a database of 50–200 ms"), ("sqlite", "SQLite itself")]
 MODES = [
-    # name, title, what loses an acknowledged write, colour
+    # name, title, with what an acknowledged write is lost, colour
     ("through", "write-through", "nothing", "#44546a"),
-    ("memory", "write-behind, in memory", "the process's end", "#f0a030"),
-    ("journal", "journal, never synced", "the system's end", "#6a4fb3"),
-    ("journal_interval", "journal, synced each 100 ms", "the system's end, of the last 100 ms",
-     "#d9541e"),
+    ("memory", "write-behind, in memory", "the process", "#f0a030"),
+    ("journal", "journal, never synced", "the system", "#6a4fb3"),
+    ("journal_interval", "journal, synced each 100 ms", "the system (*)", "#d9541e"),
     ("journal_sync", "journal, synced each put", "nothing", "#0f8a6d"),
 ]
 LARDER, EACH, QUEUED, STORED, WAIT = "#0f8a6d", "#44546a", "#bfe0d7", "#44546a", "#d9541e"
@@ -160,8 +159,8 @@ def plot_burst(burst, most_queued, end):
     queue.yaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
     queue.set_ylabel("queued", fontsize=8)
     for key, color, width, label in (("p99_us", WAIT, 1.2, "p99"), ("p50_us", LARDER, 1.5, "p50")):
-        values = [float("nan") if v is None else v * MICRO for v in burst[key]]
-        puts.plot(times, values, color=color, linewidth=width, label=label)
+        points = [(at, v * MICRO) for at, v in zip(times, burst[key]) if v is not None]
+        puts.plot(*zip(*points), color=color, linewidth=width, label=label)
     style_time_axis(puts)
     puts.set_ylim(3e2, 3e9)
     puts.yaxis.set_major_locator(FixedLocator([1e3, 1e5, 1e7, 1e9]))
@@ -181,7 +180,7 @@ def burst_panels(run):
     end = max(burst["at_s"][-1] for burst in run.bursts)
     parts = []
     for burst in run.bursts:
-        caption = f"at most {max(burst['queued']):,.0f} queued, empty after {burst['drained_s']:.1f} s"
+        caption = f"≤ {max(burst['queued']):,.0f} queued, {burst['drained_s']:.1f} s"
         parts.append(f"<figure><figcaption>{html.escape(burst['title'])} "
                      f"<span>{html.escape(caption)}</span></figcaption>"
                      f"{plot_burst(burst, most_queued, end)}</figure>")
@@ -194,9 +193,9 @@ def put_table(run, database, title):
     head = [title]
     for n in threads:
         head += [f"{n} thread{'s' if n > 1 else ''}: p50", "p99", "puts/s"]
-    head += ["calls for 1,000 puts", "all stored after", "a put is lost by"]
+    head += ["calls for 1,000 puts", "all stored after", "a put is lost with"]
     rows = []
-    for mode, label, lost_by, _ in MODES:
+    for mode, label, lost_with, _ in MODES:
         cells, last = [label], None
         for n in threads:
             result = run.put(database, mode, n)
@@ -210,7 +209,7 @@ def put_table(run, database, title):
             continue
         calls = 1000 * last["write_calls"] / last["samples"]
         cells += [f"{calls:.2g}" if calls < 10 else f"{calls:,.0f}",
-                  "" if mode == "through" else format_nanos(last["flush_ms"] * MILLI), lost_by]
+                  "" if mode == "through" else format_nanos(last["flush_ms"] * MILLI), lost_with]
         rows.append(row(cells))
     return f"<div class='scroll'>{table(head, rows)}</div>" if rows else ""
 
@@ -233,7 +232,7 @@ def group_table(run):
 
 def burst_table(run):
     head = ["burst", "puts", "p50", "p99", "max", "last put after", "most queued", "waited longest",
-            "all stored after", "stored", "replaced", "failed attempts"]
+            "all stored after", "replaced", "failures"]
     rows = []
     for burst in run.bursts:
         result = run.get(f"BM_Burst/{burst['name']}")
@@ -243,7 +242,7 @@ def burst_table(run):
         rows.append(row([burst["title"], f"{result['samples']:,.0f}", *times,
                          format_nanos(result["last_put_ms"] * MILLI),
                          f"{result['most_queued']:,.0f}", format_nanos(result["oldest_ms"] * MILLI),
-                         format_nanos(result["drained_ms"] * MILLI), f"{result['stored']:,.0f}",
+                         format_nanos(result["drained_ms"] * MILLI),
                          f"{result['coalesced']:,.0f}", f"{result['failures']:,.0f}"]))
     return f"<div class='scroll'>{table(head, rows)}</div>"
 

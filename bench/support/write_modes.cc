@@ -53,8 +53,10 @@ class TieredTarget : public PutTarget {
   const std::unique_ptr<TextCache> cache_;
 };
 
-WriteMode Behind(std::string name, std::string title, std::string lost_by, Durability durability) {
-  return {std::move(name), std::move(title), std::move(lost_by), WritePolicy::kBehind, durability};
+WriteMode Behind(std::string name, std::string title, std::string lost_with,
+                 Durability durability) {
+  return {std::move(name), std::move(title), std::move(lost_with), WritePolicy::kBehind,
+          durability};
 }
 
 }  // namespace
@@ -63,12 +65,12 @@ std::vector<WriteMode> WriteModes() {
   return {
       {.name = "through",
        .title = "write-through",
-       .lost_by = "nothing",
+       .lost_with = "nothing",
        .policy = WritePolicy::kThrough},
-      Behind("memory", "write-behind, in memory", "the process's end", Durability::kMemory),
+      Behind("memory", "write-behind, in memory", "the process", Durability::kMemory),
       UnsyncedJournal(),
-      Behind("journal_interval", "  journal, synced each 100 ms",
-             "the system's end, of the last 100 ms", Durability::kJournalSyncInterval),
+      Behind("journal_interval", "  journal, synced each 100 ms", "the system, its last 100 ms",
+             Durability::kJournalSyncInterval),
       SyncedJournal(),
   };
 }
@@ -78,7 +80,7 @@ WriteMode SyncedJournal() {
 }
 
 WriteMode UnsyncedJournal() {
-  return Behind("journal", "  journal, never synced", "the system's end", Durability::kJournal);
+  return Behind("journal", "  journal, never synced", "the system", Durability::kJournal);
 }
 
 absl::StatusOr<std::unique_ptr<PutTarget>> OpenTieredCache(const WriteMode& mode,

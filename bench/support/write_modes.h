@@ -19,7 +19,7 @@ namespace larder::bench {
 struct WriteMode {
   std::string name;
   std::string title;
-  std::string lost_by;  // what can lose a write that was acknowledged
+  std::string lost_with;  // with what a write that was acknowledged is lost
   WritePolicy policy = WritePolicy::kBehind;
   Durability durability = Durability::kMemory;
 };

@@ -76,7 +76,7 @@ std::string WritesTable::FormatThroughput(const WritesDatabase& database) const 
   TextTable table;
   Cells head = {"PUTS A SECOND"};
   for (const int threads : plan_.threads) head.push_back(Threads(threads));
-  head.insert(head.end(), {"database calls for 1,000", "all stored after", "lost by"});
+  head.insert(head.end(), {"database calls for 1,000", "all stored after", "lost with"});
   table.AddRow(head);
   bool any = false;
   for (const WriteMode& mode : plan_.modes) {
@@ -99,7 +99,7 @@ std::string WritesTable::FormatThroughput(const WritesDatabase& database) const 
                            mode.policy == WritePolicy::kBehind
                                ? FormatNanos(counters.at("flush_ms") * kNanosPerMilli)
                                : "",
-                           mode.lost_by});
+                           mode.lost_with});
     table.AddRow(row);
   }
   return any ? absl::StrCat("\n", table.Format()) : "";
