@@ -289,16 +289,19 @@ class Snapshots<LoadingCore<K, V, P, H, E>>::Loading {
   }
 
  private:
-  // Keeps as many of the last as there is room for beside what the cache holds.
+  // Keeps those that there is room for beside what the cache holds, the last ones first.
   void LeaveOutLeastRecent() {
     const uint64_t held = core_.weight();
     uint64_t room = core_.capacity() - std::min(held, core_.capacity());
-    size_t first = entries_.size();
-    for (; first > 0 && entries_[first - 1].weight <= room; --first) {
-      room -= entries_[first - 1].weight;
+    auto kept = entries_.end();
+    for (auto entry = entries_.end(); entry != entries_.begin();) {
+      --entry;
+      if (entry->weight > room) continue;
+      room -= entry->weight;
+      *--kept = *entry;
     }
-    info_.no_room = first;
-    entries_.erase(entries_.begin(), entries_.begin() + static_cast<ptrdiff_t>(first));
+    info_.no_room = static_cast<uint64_t>(kept - entries_.begin());
+    entries_.erase(entries_.begin(), kept);
   }
 
   Lifetime LifetimeOf(const SnapshotEntry& entry) const {

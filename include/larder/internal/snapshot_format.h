@@ -36,7 +36,7 @@ struct SnapshotTerms {
   int64_t kept_for = 0;         // past its expiry
   int64_t refresh_in = kNever;  // 0: it was due
   uint32_t load_micros = 0;
-  std::vector<std::string_view> tags;
+  std::vector<std::string_view> tags = {};
 };
 
 // What a snapshot says of an entry. Times in ns, counted from when the snapshot was saved; kNever:
@@ -48,12 +48,12 @@ struct SnapshotEntry {
   uint64_t rank = 0;      // entries of higher ranks are to be evicted later
   uint32_t standing = 0;  // what else the policy knows of it; see policy.h
 
-  int64_t ttl_left = kNever;       // until which an access can't prolong it any further
-  int64_t idle_ttl = kNever;       // the option
-  int64_t idle_left = kNever;      // of that, where there is one
-  std::optional<uint64_t> weight;  // where it isn't what the cache would give it by itself
+  int64_t ttl_left = kNever;   // until which an access can't prolong it any further
+  int64_t idle_ttl = kNever;   // the option
+  int64_t idle_left = kNever;  // of that, where there is one
+  std::optional<uint64_t> weight = std::nullopt;  // none: what a cache gives it by itself
 
-  std::optional<SnapshotTerms> terms;
+  std::optional<SnapshotTerms> terms = std::nullopt;
 };
 
 // Makes a snapshot's bytes. Not thread-safe.
