@@ -68,7 +68,7 @@ struct S3Fifo {
 //   Standing    what else the policy knows of a node; 0 if it knows no more than of one that has
 //               just entered. Without a lock
 // and, where kLines > 0, under the stripe's lock:
-//   LineSize    nodes in a queue, 0..kLines-1
+//   LineSize    nodes in a queue, 0..kLines-1. To be asked before the following
 //   FirstInLine, NextInLine   the nodes of a queue, those first that are evicted first; kNoNode
 //               where there is none
 //   IsInLine    whether a node, which may have left, is in this queue

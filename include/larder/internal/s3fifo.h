@@ -78,7 +78,10 @@ class S3FifoPolicy {
   static uint32_t Standing(const NodeHeader& node) {
     return node.accesses() | (node.policy_flag() ? kInMain : 0);
   }
-  size_t LineSize(int line) const { return Line(line).size(); }
+  size_t LineSize(int line) {
+    Settle();
+    return Line(line).size();
+  }
   NodeIndex FirstInLine(int line) const { return Line(line).back(); }
   NodeIndex NextInLine(int line, NodeIndex node) const { return Line(line).Before(node); }
   bool IsInLine(int line, NodeIndex node) const {
