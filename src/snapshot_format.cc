@@ -223,9 +223,8 @@ void SnapshotReader::ReadAt(uint64_t position, SnapshotEntry* entry) const {
 
 void SnapshotReader::Prefetch(uint64_t position) const {
   constexpr uint64_t kLine = 64;
-  const char* entry = file_.data() + position;
-  __builtin_prefetch(entry);
-  if (position + kLine < file_.size()) __builtin_prefetch(entry + kLine);
+  const uint64_t end = std::min<uint64_t>(file_.size(), position + 3 * kLine);
+  for (; position < end; position += kLine) __builtin_prefetch(file_.data() + position);
 }
 
 }  // namespace larder::internal

@@ -58,7 +58,7 @@ class Snapshots<LoadingCore<K, V, Policy, Hash, Eq>> {
   // Nodes of a queue that are looked at under a stripe's lock at a time: tens of microseconds.
   static constexpr size_t kNodesPerLock = 256;
   // Entries whose bytes are fetched ahead of the one that is loaded.
-  static constexpr size_t kFetchedAhead = 8;
+  static constexpr size_t kFetchedAhead = 16;
 
   // Where in their queues nodes are, as shares of 2^32.
   using Places = absl::flat_hash_map<NodeIndex, uint32_t>;
