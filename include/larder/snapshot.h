@@ -32,13 +32,14 @@
 //
 //   The file is written beside `path`, synced, and put in its place in one step: whoever reads
 //   `path` at any time, after a crash too, finds a whole snapshot, the older or the newer one. On
-//   error the older one stays, and nothing else is left: errors are those of the file system, those
-//   of a Codec that can't encode something, and ResourceExhausted for an entry of more than 1 GiB.
+//   error the older one stays (the newer one, where only the directory couldn't be synced), and
+//   nothing else is left: errors are those of the file system, those of a Codec that can't encode
+//   something, and ResourceExhausted for a key or a value of more than 512 MiB.
 //   Two saves to one path at once are fine if one process makes them; the later one to end stays.
 //
-//   No lock is held while anything is encoded or written; the entries of one stripe at a time are
-//   pinned for that. Each stripe's lock is taken for tens of microseconds at a time, under Lru not
-//   at all. O(entries); memory: about 32 bytes for each entry of a stripe, and 1 MiB.
+//   No lock is held while anything is weighed, encoded or written; the entries of one stripe at a
+//   time are pinned for that. Each stripe's lock is taken for tens of microseconds at a time, under
+//   Lru not at all. O(entries); memory: about 32 bytes for each entry of a stripe, and 1 MiB.
 //
 // LoadSnapshot(path, options, wanted)
 //   Puts in what a snapshot holds, if and only if all of it is intact, of these types of keys and
