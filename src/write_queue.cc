@@ -209,13 +209,12 @@ bool WriteQueue::Complete(WriteChain* chain, Outcome outcome, const absl::Status
   return false;
 }
 
-// Returns whether the oldest write is to be given up: a later one makes that needless.
+// Returns whether the oldest write is to be given up. Not if a later one can take its place, in
+// which a flush may wait for it.
 bool WriteQueue::FailForGood(WriteChain* chain, int64_t now, Resolved* resolved) {
-  QueuedWrite& write = *chain->oldest;
-  write.failed_for_good = true;
-  if (options_.keeps_all || chain->visible == &write) return true;
-  ++counts_.coalesced;
-  ResolveOldest(chain, resolved);
+  chain->oldest->failed_for_good = true;
+  if (options_.keeps_all || chain->throughs > 0 || chain->oldest == chain->newest) return true;
+  KeepLatest(chain, resolved);
   GoOn(chain, now);
   return false;
 }

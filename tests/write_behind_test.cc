@@ -475,6 +475,21 @@ TEST_F(WriteBehindTest, FlushWritesWhatIsQueuedWhateverItWaitsFor) {
   EXPECT_EQ(Run(), Batches()) << "what comes later is not in a hurry";
 }
 
+// A flush must not take a write for done that failed for good, since a later one of its key makes
+// it needless, while that one isn't in the store either.
+TEST_F(WriteBehindTest, FlushWaitsForTheLaterWriteThatTookThePlaceOfOne) {
+  Make({.batch_delay = absl::Hours(1)});
+  target_.answer = [&](const NumberWrite& write) {
+    if (write.value == 1) MustPut(1, 2);
+    return write.value == 1 ? absl::DataLossError("") : absl::OkStatus();
+  };
+  MustPut(1, 1);
+  EXPECT_TRUE(engine_->Flush(absl::InfiniteDuration()).ok());
+  EXPECT_EQ(target_.Stored(1), std::vector<int>({2}));
+  EXPECT_TRUE(target_.TakeGivenUp().empty()) << "the store is asked for the latest only";
+  EXPECT_TRUE(IsAcknowledged(1));
+}
+
 TEST_F(WriteBehindTest, CloseWritesWhatIsQueuedAndRefusesMore) {
   Make({.batch_delay = absl::Hours(1)});
   MustPut(1, 1);

@@ -143,11 +143,11 @@ bool WriteQueueModel::Complete(int name, Outcome outcome, const absl::Status& st
 
 bool WriteQueueModel::FailForGood(Key& key, Resolved* resolved) {
   key.places.front().write.failed_for_good = true;
-  bool has_later = false;
-  for (size_t i = 1; i < key.places.size(); ++i) has_later |= !key.places[i].write.is_through;
-  if (options_.keeps_all || !has_later) return true;
-  ++counts_.coalesced;
-  Resolve(key, 0, absl::OkStatus(), resolved);
+  for (const Place& place : key.places) {
+    if (place.write.is_through) return true;
+  }
+  if (options_.keeps_all || key.places.size() == 1) return true;
+  KeepLatest(key, resolved);
   GoOn(key);
   return false;
 }
@@ -171,13 +171,7 @@ void WriteQueueModel::TryAgain(Key& key, const absl::Status& status, int64_t now
     ++counts_.through_failures;
     Resolve(key, i, status, resolved);
   }
-  if (!options_.keeps_all && key.places.size() > 1) {
-    std::swap(key.places.front().write, key.places.back().write);
-    while (key.places.size() > 1) {
-      ++counts_.coalesced;
-      Resolve(key, 1, absl::OkStatus(), resolved);
-    }
-  }
+  if (!options_.keeps_all) KeepLatest(key, resolved);
   key.is_in_flight = false;
   key.backs_off = true;
   int64_t backoff = options_.first_backoff;
@@ -185,6 +179,15 @@ void WriteQueueModel::TryAgain(Key& key, const absl::Status& status, int64_t now
   ++key.failures;
   key.earliest = now + backoff - backoff / 2;
   key.latest = now + backoff;
+}
+
+// In the first one's place: who flushed that waits for the key.
+void WriteQueueModel::KeepLatest(Key& key, Resolved* resolved) {
+  std::swap(key.places.front().write, key.places.back().write);
+  while (key.places.size() > 1) {
+    ++counts_.coalesced;
+    Resolve(key, 1, absl::OkStatus(), resolved);
+  }
 }
 
 void WriteQueueModel::GoOn(Key& key) {

@@ -80,6 +80,7 @@ class WriteQueueModel {
   size_t Waiting() const;
   bool FailForGood(Key& key, Resolved* resolved);
   void TryAgain(Key& key, const absl::Status& status, int64_t now, Resolved* resolved);
+  void KeepLatest(Key& key, Resolved* resolved);
   void GoOn(Key& key);
   void Resolve(Key& key, size_t index, const absl::Status& status, Resolved* resolved);
 

@@ -148,8 +148,9 @@ class WriteBehind {
   //   kWriteThrough  OK, without room: see Reservation::write_through
   // A write of more than max_bytes will never have room: ResourceExhausted (but kWriteThrough).
   // FailedPrecondition once Close was called, also for those that wait.
-  // What was to be replaced may be on its way to the store, or replaced, by the time of Enqueue: so
-  // with n callers between Reserve and Enqueue the limits may be exceeded by n writes.
+  // What was to be replaced may be on its way to the store by the time of Enqueue: so the limits
+  // may be exceeded, by at most one write for each batch under way and each caller that was between
+  // Reserve and Enqueue when it set out.
   absl::StatusOr<Reservation> Reserve(const PendingWrite& write);
 
   // Queues `write` as the newest of its key. With kLatest it takes the place in line of the newest
