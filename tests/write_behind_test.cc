@@ -34,6 +34,39 @@ using Batches = std::vector<std::vector<int>>;
 
 constexpr absl::Duration kDelay = absl::Milliseconds(10);
 
+TEST(WriteBehindOptionsTest, TheDefaultsAreValid) {
+  EXPECT_TRUE(WriteBehindOptions{}.Validate().ok());
+}
+
+TEST(WriteBehindOptionsTest, WhatIsWrongIsNamedWithItsValue) {
+  using Options = WriteBehindOptions;
+  const auto expect = [](void (*change)(Options&), const std::string& field,
+                         const std::string& value) {
+    Options options;
+    change(options);
+    const absl::Status status = options.Validate();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << field;
+    EXPECT_NE(status.ToString().find("WriteBehindOptions::" + field + " must"), std::string::npos)
+        << status;
+    EXPECT_NE(status.ToString().find("is " + value), std::string::npos) << status;
+  };
+  expect([](Options& o) { o.max_entries = 0; }, "max_entries", "0");
+  expect([](Options& o) { o.max_bytes = 0; }, "max_bytes", "0");
+  expect([](Options& o) { o.full_timeout = absl::Seconds(-1); }, "full_timeout", "-1s");
+  expect([](Options& o) { o.batch_size = 0; }, "batch_size", "0");
+  expect([](Options& o) { o.batch_delay = absl::Seconds(-1); }, "batch_delay", "-1s");
+  expect([](Options& o) { o.threads = 0; }, "threads", "0");
+  expect([](Options& o) { o.threads = 257; }, "threads", "257");
+  expect([](Options& o) { o.first_backoff = absl::ZeroDuration(); }, "first_backoff", "0");
+  expect([](Options& o) { o.max_backoff = absl::Milliseconds(49); }, "max_backoff", "49ms");
+  expect([](Options& o) { o.max_attempts = -1; }, "max_attempts", "-1");
+  expect([](Options& o) { o.close_timeout = absl::Seconds(-1); }, "close_timeout", "-1s");
+  expect([](Options& o) { o.sync_interval = absl::ZeroDuration(); }, "sync_interval", "0");
+  expect([](Options& o) { o.segment_bytes = 4'095; }, "segment_bytes", "4095");
+  expect([](Options& o) { o.segment_bytes = (1 << 30) + 1; }, "segment_bytes", "1073741825");
+  expect([](Options& o) { o.durability = Durability::kJournal; }, "journal_directory", "empty");
+}
+
 class WriteBehindTest : public ::testing::Test {
  protected:
   WriteBehind& Make(WriteBehindOptions options = {}) {
