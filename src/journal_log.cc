@@ -38,7 +38,8 @@ JournalLog::JournalLog(const JournalSettings& settings, Found found)
       next_number_(found.segments.segments().empty() ? 1
                                                      : found.segments.segments().back().number + 1),
       last_begun_(next_number_ - 1),
-      segments_(std::move(found.segments)) {}
+      segments_(std::move(found.segments)),
+      unsynced_writes_(std::move(found.unsynced)) {}
 
 absl::Status JournalLog::Append(absl::Span<const JournalWriteRecord> writes) {
   next_sequence_ = writes.back().sequence + 1;
@@ -131,6 +132,7 @@ absl::Status JournalLog::MakeActive() {
 
 // Begins the next segment and makes it active.
 absl::Status JournalLog::StartSegment() {
+  DropUnsyncedAcknowledged();
   const uint64_t number = next_number_++;
   const std::string path = PathOf(number);
   RecordWriter writer(RecordFileKind::kJournal, kJournalVersion, RandomSalt());
@@ -146,9 +148,7 @@ absl::Status JournalLog::StartSegment() {
   }
   segments_.Add(number, bytes.size());
   for (const JournalWrite& write : unsynced_writes_) {
-    if (segments_.IsLive(write.sequence)) {
-      segments_.AddWrite(write.sequence, number, write.payload.size());
-    }
+    segments_.AddWrite(write.sequence, number, write.payload.size());
   }
   writer_ = writer;
   first_bytes_ = bytes.size();
@@ -157,8 +157,14 @@ absl::Status JournalLog::StartSegment() {
   unsynced_writes_.clear();
   unsynced_bytes_ = 0;
   live_record_due_ = false;
+  given_up_ = false;
   if (with_live) acknowledged_.clear();
   return absl::OkStatus();
+}
+
+void JournalLog::DropUnsyncedAcknowledged() {
+  std::erase_if(unsynced_writes_,
+                [this](const JournalWrite& write) { return !segments_.IsLive(write.sequence); });
 }
 
 // The bytes with which a segment begins.
@@ -169,11 +175,11 @@ std::string JournalLog::SegmentStart(RecordWriter* writer, bool with_live) const
                                   .previous = last_begun_,
                                   .schema = settings_.schema}),
               &bytes);
-  if (with_live) writer->Add(EncodeJournalLive(segments_.LiveSequences()), &bytes);
   for (const JournalWrite& write : unsynced_writes_) {
-    if (!segments_.IsLive(write.sequence)) continue;
     writer->Add(EncodeJournalWrite({write.sequence, write.payload}), &bytes);
   }
+  // The last one: where it is, all of them are.
+  if (with_live) writer->Add(EncodeJournalLive(segments_.LiveSequences()), &bytes);
   return bytes;
 }
 
@@ -217,6 +223,7 @@ absl::Status JournalLog::GiveUpActive(absl::Status error) {
   active_.reset();
   unsynced_ = false;
   live_record_due_ = true;
+  given_up_ = true;
   return Failed(std::move(error));
 }
 
@@ -227,14 +234,14 @@ absl::Status JournalLog::Failed(absl::Status error) {
 }
 
 absl::Status JournalLog::Sync() {
-  if (active_ != nullptr) {
-    if (!unsynced_) return absl::OkStatus();
+  if (unsynced_) {
     absl::Status status = SyncActive();
     if (status.ok()) return status;
     status = GiveUpActive(std::move(status));
-    if (unsynced_writes_.empty()) return status;
+    // Otherwise nothing is kept to be written again.
+    if (settings_.durability == Durability::kJournal) return status;
   }
-  return unsynced_writes_.empty() ? absl::OkStatus() : StartSegment();
+  return active_ == nullptr && StartIsDue() ? StartSegment() : absl::OkStatus();
 }
 
 void JournalLog::DeleteSegments() {
@@ -281,7 +288,7 @@ absl::Status JournalLog::Close() {
   if (active_ != nullptr) {
     if (absl::Status status = SealActive(); !status.ok()) return status;
   }
-  return acknowledged_.empty() ? absl::OkStatus() : last_error_;
+  return absl::OkStatus();
 }
 
 JournalStats JournalLog::stats() const {

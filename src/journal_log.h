@@ -28,7 +28,8 @@ namespace larder::internal {
 //
 // After an error, what the active file held and wasn't known to be synced is as if it hadn't been
 // written: acknowledgements are in the next segment's live record, writes that had been reported as
-// appended (kJournalSyncInterval) are written again.
+// appended (kJournalSyncInterval) are written again. After a crash of the process that goes for the
+// newest segment, too.
 //
 // Not thread-safe.
 class JournalLog {
@@ -38,6 +39,7 @@ class JournalLog {
     uint64_t writer = 0;
     uint64_t next_sequence = 1;  // none from here on has been used
     JournalSegments segments;
+    std::vector<JournalWrite> unsynced;  // those that need replay and may not be on the disk
   };
 
   JournalLog(const JournalSettings& settings, Found found);
@@ -58,7 +60,7 @@ class JournalLog {
   absl::Status Sync();
 
   // Whether Sync would have anything to do.
-  bool unsynced() const { return unsynced_; }
+  bool unsynced() const { return unsynced_ || StartIsDue(); }
 
   // Writes and syncs what is left. Nothing else may be called afterwards.
   absl::Status Close();
@@ -67,8 +69,13 @@ class JournalLog {
   JournalStats stats() const;
 
  private:
+  // Whether something is to be in the next segment's start that isn't on the disk.
+  bool StartIsDue() const {
+    return given_up_ || !unsynced_writes_.empty() || !acknowledged_.empty();
+  }
   absl::Status MakeActive();
   absl::Status StartSegment();
+  void DropUnsyncedAcknowledged();
   std::string SegmentStart(RecordWriter* writer, bool with_live) const;
   absl::Status WriteFirst(const std::string& path, const std::string& bytes);
   absl::Status SyncActive();
@@ -92,9 +99,10 @@ class JournalLog {
   uint64_t first_bytes_ = 0;            // of the active file, its start and what was written again
   bool unsynced_ = false;               // the active file has bytes that aren't synced
   bool live_record_due_ = true;         // the next segment must begin with one
+  bool given_up_ = false;               // as the file before it failed
   bool directory_unsynced_ = false;     // a segment was removed
   std::vector<uint64_t> acknowledged_;  // not written yet
-  // kJournalSyncInterval: appended, but not synced.
+  // Appended or found, but not known to be synced: with kJournalSyncInterval, and after opening.
   std::vector<JournalWrite> unsynced_writes_;
   uint64_t unsynced_bytes_ = 0;
 

@@ -80,6 +80,7 @@ void JournalReplay::Apply(JournalRecord record) {
       return !std::binary_search(kept.begin(), kept.end(), entry.first);
     });
     incomplete_ = false;
+    last_complete_ = number_;
   }
 }
 

@@ -42,6 +42,9 @@ class JournalReplay {
   // The highest sequence that may have been used; 0: none.
   uint64_t last_sequence() const { return last_sequence_; }
 
+  // The first segment of which nobody knows whether all of it was synced; 0: that goes for all.
+  uint64_t first_unsynced() const { return last_complete_; }
+
   // What to replay, by ascending sequence. To be called once, at the end.
   std::vector<Write> TakeWrites();
 
@@ -61,6 +64,7 @@ class JournalReplay {
   absl::flat_hash_map<uint64_t, Write> writes_;
   uint64_t number_ = 0;          // of the segment that is being added
   std::vector<uint64_t> older_;  // the numbers of those before it
+  uint64_t last_complete_ = 0;   // the newest that has all that it was begun with; 0: none
   // Something may be missing between the last live record and here: acknowledgements don't count.
   bool incomplete_ = false;
   uint64_t damaged_bytes_ = 0;
