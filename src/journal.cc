@@ -77,9 +77,7 @@ absl::StatusOr<JournalLog::Found> Recover(const JournalSettings& settings, FileS
   found.next_sequence = numbers->empty() ? 1 : replay.last_sequence() + kSequenceGap;
   for (JournalReplay::Write& write : replay.TakeWrites()) {
     found.segments.AddWrite(write.sequence, write.segment, write.payload.size());
-    if (write.segment >= replay.first_unsynced()) {
-      found.unsynced.push_back({write.sequence, write.payload});
-    }
+    if (!write.synced) found.unsynced.push_back({write.sequence, write.payload});
     recovery->writes.push_back({write.sequence, std::move(write.payload)});
   }
   recovery->damaged_bytes = replay.damaged_bytes();

@@ -11,7 +11,8 @@ namespace {
 
 enum Kind : char { kStart = 1, kWrite = 2, kAcknowledged = 3, kLive = 4 };
 
-constexpr size_t kStartBytes = 25;  // before the schema
+constexpr size_t kStartBytes = 34;        // before the schema
+constexpr size_t kAcknowledgedBytes = 9;  // before the sequences
 constexpr size_t kNameDigits = 16;
 constexpr std::string_view kNameEnd = ".journal";
 
@@ -40,15 +41,13 @@ std::optional<uint64_t> TakeVarint(std::string_view* in) {
   return std::nullopt;
 }
 
-std::string EncodeSequences(Kind kind, absl::Span<const uint64_t> sequences) {
-  std::string record(1, kind);
+void AppendSequences(absl::Span<const uint64_t> sequences, std::string* out) {
   uint64_t before = 0;
   for (const uint64_t sequence : sequences) {
     assert(sequence > before && sequence <= kMaxSequence);
-    AppendVarint(sequence - before, &record);
+    AppendVarint(sequence - before, out);
     before = sequence;
   }
-  return record;
 }
 
 std::optional<std::vector<uint64_t>> DecodeSequences(std::string_view in) {
@@ -71,6 +70,8 @@ std::optional<JournalRecord> DecodeStart(std::string_view record) {
   start.writer = LoadLittleEndian<uint64_t>(record.data() + 1);
   start.next_sequence = LoadLittleEndian<uint64_t>(record.data() + 9);
   start.previous = LoadLittleEndian<uint64_t>(record.data() + 17);
+  start.acknowledgements = LoadLittleEndian<uint64_t>(record.data() + 25);
+  start.has_live = record[33] != 0;
   start.schema = record.substr(kStartBytes);
   if (start.next_sequence == 0 || start.next_sequence > kMaxSequence) return std::nullopt;
   return start;
@@ -85,6 +86,21 @@ std::optional<JournalRecord> DecodeWrite(std::string_view record) {
   return write;
 }
 
+std::optional<JournalRecord> DecodeAcknowledged(std::string_view record) {
+  if (record.size() < kAcknowledgedBytes) return std::nullopt;
+  std::optional<std::vector<uint64_t>> sequences =
+      DecodeSequences(record.substr(kAcknowledgedBytes));
+  if (!sequences.has_value()) return std::nullopt;
+  return JournalAcknowledgedRecord{LoadLittleEndian<uint64_t>(record.data() + 1),
+                                   std::move(*sequences)};
+}
+
+std::optional<JournalRecord> DecodeLive(std::string_view record) {
+  std::optional<std::vector<uint64_t>> sequences = DecodeSequences(record.substr(1));
+  if (!sequences.has_value()) return std::nullopt;
+  return JournalLiveRecord{std::move(*sequences)};
+}
+
 }  // namespace
 
 std::string EncodeJournalStart(const JournalStartRecord& start) {
@@ -92,6 +108,8 @@ std::string EncodeJournalStart(const JournalStartRecord& start) {
   AppendNumber(start.writer, &record);
   AppendNumber(start.next_sequence, &record);
   AppendNumber(start.previous, &record);
+  AppendNumber(start.acknowledgements, &record);
+  record.push_back(start.has_live ? 1 : 0);
   record += start.schema;
   return record;
 }
@@ -105,12 +123,17 @@ std::string EncodeJournalWrite(const JournalWriteRecord& write) {
   return record;
 }
 
-std::string EncodeJournalAcknowledged(absl::Span<const uint64_t> sequences) {
-  return EncodeSequences(kAcknowledged, sequences);
+std::string EncodeJournalAcknowledged(uint64_t number, absl::Span<const uint64_t> sequences) {
+  std::string record(1, kAcknowledged);
+  AppendNumber(number, &record);
+  AppendSequences(sequences, &record);
+  return record;
 }
 
 std::string EncodeJournalLive(absl::Span<const uint64_t> sequences) {
-  return EncodeSequences(kLive, sequences);
+  std::string record(1, kLive);
+  AppendSequences(sequences, &record);
+  return record;
 }
 
 std::optional<JournalRecord> DecodeJournalRecord(std::string_view record) {
@@ -121,12 +144,9 @@ std::optional<JournalRecord> DecodeJournalRecord(std::string_view record) {
     case kWrite:
       return DecodeWrite(record);
     case kAcknowledged:
-    case kLive: {
-      std::optional<std::vector<uint64_t>> sequences = DecodeSequences(record.substr(1));
-      if (!sequences.has_value()) return std::nullopt;
-      if (record.front() == kLive) return JournalLiveRecord{std::move(*sequences)};
-      return JournalAcknowledgedRecord{std::move(*sequences)};
-    }
+      return DecodeAcknowledged(record);
+    case kLive:
+      return DecodeLive(record);
     default:
       return std::nullopt;
   }

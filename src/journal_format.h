@@ -27,6 +27,8 @@ struct JournalStartRecord {
   uint64_t writer = 0;
   uint64_t next_sequence = 0;
   uint64_t previous = 0;
+  uint64_t acknowledgements = 0;
+  bool has_live = false;
   std::string_view schema;
 };
 struct JournalWriteRecord {
@@ -34,6 +36,7 @@ struct JournalWriteRecord {
   std::string_view payload;
 };
 struct JournalAcknowledgedRecord {
+  uint64_t number = 0;
   std::vector<uint64_t> sequences;
 };
 struct JournalLiveRecord {
@@ -45,7 +48,7 @@ using JournalRecord = std::variant<JournalStartRecord, JournalWriteRecord,
 // What a record's bytes are, the frame not included. `sequences` are ascending, each once.
 std::string EncodeJournalStart(const JournalStartRecord& start);
 std::string EncodeJournalWrite(const JournalWriteRecord& write);
-std::string EncodeJournalAcknowledged(absl::Span<const uint64_t> sequences);
+std::string EncodeJournalAcknowledged(uint64_t number, absl::Span<const uint64_t> sequences);
 std::string EncodeJournalLive(absl::Span<const uint64_t> sequences);
 
 // nullopt for bytes that none of these makes.

@@ -69,7 +69,7 @@ absl::Status JournalLog::Append(absl::Span<const JournalWriteRecord> writes) {
     std::move(kept.begin(), kept.end(), std::back_inserter(unsynced_writes_));
     unsynced_bytes_ += bytes.size();
   }
-  acknowledged_.clear();
+  ForgetAcknowledged();
   writer_ = writer;
   const uint64_t active = segments_.segments().back().number;
   segments_.SetNewestBytes(writer.size());
@@ -99,7 +99,7 @@ void JournalLog::WriteAcknowledged() {
     return;
   }
   unsynced_ = true;
-  acknowledged_.clear();
+  ForgetAcknowledged();
   writer_ = writer;
   segments_.SetNewestBytes(writer.size());
 }
@@ -108,7 +108,13 @@ void JournalLog::AddAcknowledged(RecordWriter* writer, std::string* out) const {
   if (acknowledged_.empty()) return;
   std::vector<uint64_t> sorted = acknowledged_;
   std::sort(sorted.begin(), sorted.end());
-  writer->Add(EncodeJournalAcknowledged(sorted), out);
+  writer->Add(EncodeJournalAcknowledged(acknowledgements_, sorted), out);
+}
+
+// They are in the active file.
+void JournalLog::ForgetAcknowledged() {
+  if (!acknowledged_.empty()) ++acknowledgements_;
+  acknowledged_.clear();
 }
 
 // Sees to it that there is an active file, with room in it.
@@ -173,6 +179,8 @@ std::string JournalLog::SegmentStart(RecordWriter* writer, bool with_live) const
   writer->Add(EncodeJournalStart({.writer = writer_id_,
                                   .next_sequence = next_sequence_,
                                   .previous = last_begun_,
+                                  .acknowledgements = acknowledgements_,
+                                  .has_live = with_live,
                                   .schema = settings_.schema}),
               &bytes);
   for (const JournalWrite& write : unsynced_writes_) {
@@ -222,12 +230,12 @@ absl::Status JournalLog::GiveUpActive(absl::Status error) {
   active_->Truncate(writer_->size()).IgnoreError();
   active_.reset();
   unsynced_ = false;
-  live_record_due_ = true;
   given_up_ = true;
   return Failed(std::move(error));
 }
 
 absl::Status JournalLog::Failed(absl::Status error) {
+  live_record_due_ = true;
   ++failed_files_;
   last_error_ = error;
   return error;

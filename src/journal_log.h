@@ -81,6 +81,7 @@ class JournalLog {
   absl::Status SyncActive();
   absl::Status SealActive();
   void AddAcknowledged(RecordWriter* writer, std::string* out) const;
+  void ForgetAcknowledged();
   absl::Status GiveUpActive(absl::Status error);
   absl::Status Failed(absl::Status error);
   absl::Status RemoveOldest();
@@ -102,6 +103,7 @@ class JournalLog {
   bool given_up_ = false;               // as the file before it failed
   bool directory_unsynced_ = false;     // a segment was removed
   std::vector<uint64_t> acknowledged_;  // not written yet
+  uint64_t acknowledgements_ = 0;       // records of them that were written
   // Appended or found, but not known to be synced: with kJournalSyncInterval, and after opening.
   std::vector<JournalWrite> unsynced_writes_;
   uint64_t unsynced_bytes_ = 0;

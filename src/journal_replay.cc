@@ -8,6 +8,12 @@
 #include "src/text.h"
 
 namespace larder::internal {
+namespace {
+
+// More aren't counted one by one.
+constexpr uint64_t kMostMissing = 1'000'000;
+
+}  // namespace
 
 absl::Status JournalReplay::Add(uint64_t number, std::string_view path, std::string_view file) {
   number_ = number;
@@ -24,26 +30,31 @@ absl::Status JournalReplay::Add(uint64_t number, std::string_view path, std::str
     return absl::OkStatus();
   }
 
-  uint64_t damaged = 0;
   bool first = true;
+  bool started = false;
   while (const std::optional<std::string_view> bytes = reader->Next()) {
-    if (reader->damaged_bytes() != damaged) incomplete_ = true;
-    damaged = reader->damaged_bytes();
     std::optional<JournalRecord> record = DecodeJournalRecord(*bytes);
     const auto* start = record.has_value() ? std::get_if<JournalStartRecord>(&*record) : nullptr;
     if (!record.has_value() || (start != nullptr && !first)) {
       damaged_bytes_ += kRecordFrameBytes + bytes->size();
-      incomplete_ = true;
     } else if (start != nullptr) {
       if (absl::Status status = Start(*start, path); !status.ok()) return status;
+      started = true;
     } else {
-      Apply(*std::move(record));
+      if (!started) incomplete_ = true;
+      started = true;
+      if (auto* write = std::get_if<JournalWriteRecord>(&*record)) Apply(*write);
+      if (auto* live = std::get_if<JournalLiveRecord>(&*record)) Apply(*live);
+      if (auto* acknowledged = std::get_if<JournalAcknowledgedRecord>(&*record)) {
+        Apply(*std::move(acknowledged));
+      }
     }
     first = false;
   }
-  damaged_bytes_ += damaged;
+  if (!started) incomplete_ = true;
+  start_ends_ = false;
+  damaged_bytes_ += reader->damaged_bytes();
   torn_bytes_ += reader->torn_bytes();
-  if (reader->torn_bytes() > 0) incomplete_ = true;
   older_.push_back(number);
   return absl::OkStatus();
 }
@@ -55,6 +66,12 @@ absl::Status JournalReplay::Start(const JournalStartRecord& start, std::string_v
   }
   writer_ = start.writer;
   Seen(start.next_sequence - 1);
+  if (!older_.empty()) {
+    if (start.acknowledgements != next_acknowledgement_ || start.has_live) incomplete_ = true;
+    Miss(last_write_ + 1, start.next_sequence - 1);
+  }
+  next_acknowledgement_ = start.acknowledgements;
+  last_write_ = start.next_sequence - 1;
   // What was older than all there is now was deleted once it was needed no more.
   if (!older_.empty() && older_.front() < start.previous &&
       !std::binary_search(older_.begin(), older_.end(), start.previous)) {
@@ -64,23 +81,67 @@ absl::Status JournalReplay::Start(const JournalStartRecord& start, std::string_v
   return absl::OkStatus();
 }
 
-void JournalReplay::Apply(JournalRecord record) {
-  if (const auto* write = std::get_if<JournalWriteRecord>(&record)) {
-    Seen(write->sequence);
-    writes_[write->sequence] = Write{write->sequence, number_, std::string(write->payload)};
-  } else if (const auto* acknowledged = std::get_if<JournalAcknowledgedRecord>(&record)) {
-    for (const uint64_t sequence : acknowledged->sequences) {
-      Seen(sequence);
-      if (!incomplete_) writes_.erase(sequence);
-    }
-  } else if (const auto* live = std::get_if<JournalLiveRecord>(&record)) {
-    const std::vector<uint64_t>& kept = live->sequences;
-    if (!kept.empty()) Seen(kept.back());
-    absl::erase_if(writes_, [&kept](const auto& entry) {
-      return !std::binary_search(kept.begin(), kept.end(), entry.first);
-    });
-    incomplete_ = false;
-    last_complete_ = number_;
+void JournalReplay::Apply(const JournalWriteRecord& write) {
+  StartWasSynced();
+  Seen(write.sequence);
+  if (write.sequence > last_write_) {
+    if (last_write_ > 0) Miss(last_write_ + 1, write.sequence - 1);
+    last_write_ = write.sequence;
+  }
+  missing_.erase(write.sequence);
+  writes_[write.sequence] = {
+      .sequence = write.sequence, .segment = number_, .payload = std::string(write.payload)};
+}
+
+void JournalReplay::Apply(JournalAcknowledgedRecord acknowledged) {
+  StartWasSynced();
+  if (acknowledged.number != next_acknowledgement_) incomplete_ = true;
+  next_acknowledgement_ = acknowledged.number + 1;
+  for (const uint64_t sequence : acknowledged.sequences) {
+    Seen(sequence);
+    missing_.erase(sequence);
+    acknowledged_.push_back(sequence);
+  }
+  ApplyAcknowledged();
+}
+
+void JournalReplay::Apply(const JournalLiveRecord& live) {
+  const std::vector<uint64_t>& kept = live.sequences;
+  if (!kept.empty()) Seen(kept.back());
+  absl::erase_if(writes_, [&kept](const auto& entry) {
+    return !std::binary_search(kept.begin(), kept.end(), entry.first);
+  });
+  // What wasn't on the disk was written again before this record.
+  for (auto& [sequence, write] : writes_) write.synced |= write.segment != number_;
+  start_ends_ = true;
+  incomplete_ = false;
+  missing_.clear();
+  acknowledged_.clear();
+}
+
+// Else nothing would follow it.
+void JournalReplay::StartWasSynced() {
+  if (!start_ends_) return;
+  start_ends_ = false;
+  for (auto& [sequence, write] : writes_) write.synced = true;
+}
+
+// These writes must have been there, from the first to the last one, if any.
+void JournalReplay::Miss(uint64_t first, uint64_t last) {
+  if (first > last) return;
+  if (last - first >= kMostMissing) {
+    incomplete_ = true;
+    return;
+  }
+  for (uint64_t sequence = first; sequence <= last; ++sequence) missing_.insert(sequence);
+}
+
+void JournalReplay::ApplyAcknowledged() {
+  if (incomplete_) {
+    acknowledged_.clear();
+  } else if (missing_.empty()) {
+    for (const uint64_t sequence : acknowledged_) writes_.erase(sequence);
+    acknowledged_.clear();
   }
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "src/journal_format.h"
 
@@ -27,6 +28,7 @@ class JournalReplay {
   struct Write {
     uint64_t sequence = 0;
     uint64_t segment = 0;
+    bool synced = false;  // else nobody knows: a process that was killed may have only written it
     std::string payload;
   };
 
@@ -42,9 +44,6 @@ class JournalReplay {
   // The highest sequence that may have been used; 0: none.
   uint64_t last_sequence() const { return last_sequence_; }
 
-  // The first segment of which nobody knows whether all of it was synced; 0: that goes for all.
-  uint64_t first_unsynced() const { return last_complete_; }
-
   // What to replay, by ascending sequence. To be called once, at the end.
   std::vector<Write> TakeWrites();
 
@@ -55,7 +54,12 @@ class JournalReplay {
 
  private:
   absl::Status Start(const JournalStartRecord& start, std::string_view path);
-  void Apply(JournalRecord record);
+  void Apply(const JournalWriteRecord& write);
+  void Apply(JournalAcknowledgedRecord acknowledged);
+  void Apply(const JournalLiveRecord& live);
+  void StartWasSynced();
+  void Miss(uint64_t first, uint64_t last);
+  void ApplyAcknowledged();
   void Seen(uint64_t sequence) { last_sequence_ = std::max(last_sequence_, sequence); }
 
   const std::string schema_;
@@ -64,9 +68,14 @@ class JournalReplay {
   absl::flat_hash_map<uint64_t, Write> writes_;
   uint64_t number_ = 0;          // of the segment that is being added
   std::vector<uint64_t> older_;  // the numbers of those before it
-  uint64_t last_complete_ = 0;   // the newest that has all that it was begun with; 0: none
-  // Something may be missing between the last live record and here: acknowledgements don't count.
+  bool start_ends_ = false;      // the record before this one was a live record
+  // What isn't there, though it must have been, since the last live record. Acknowledgements may be
+  // missing: none count. Or writes: those that came after them wait until all are accounted for.
   bool incomplete_ = false;
+  absl::flat_hash_set<uint64_t> missing_;
+  std::vector<uint64_t> acknowledged_;
+  uint64_t next_acknowledgement_ = 0;  // the number of the next record of them
+  uint64_t last_write_ = 0;            // writes come in order but for those that are written again
   uint64_t damaged_bytes_ = 0;
   uint64_t torn_bytes_ = 0;
   uint64_t missing_files_ = 0;

@@ -148,7 +148,7 @@ void LiveRandomly(uint64_t seed) {
 }
 
 TEST(JournalFaultsTest, LivesThroughRandomFaultsAndCrashes) {
-  for (int round = 0; round < Rounds(200); ++round) {
+  for (int round = 0; round < Rounds(100); ++round) {
     const uint64_t seed = SeedOfRound(round);
     SCOPED_TRACE(Concat("seed ", seed));
     LiveRandomly(seed);

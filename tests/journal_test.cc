@@ -240,9 +240,9 @@ TEST(JournalTest, DeletesTheOldestFilesOnceTheyAreNotNeeded) {
 
 TEST(JournalTest, DeletesWhatItFoundOnceThatIsAcknowledged) {
   FaultyFileSystem files;
-  for (int i = 0; i < 3; ++i) Append(*OpenJournal(files).journal, "write");
+  for (int i = 0; i < 20; ++i) Append(*OpenJournal(files).journal, std::string(500, 'x'));
   const OpenedJournal opened = OpenJournal(files);
-  EXPECT_EQ(opened.found.files, 3u);
+  EXPECT_GT(opened.found.files, 1u);
   std::vector<uint64_t> sequences;
   for (const JournalWrite& write : opened.found.writes) sequences.push_back(write.sequence);
   opened.journal->Acknowledge(sequences);

@@ -35,7 +35,7 @@ bool JournalModel::Open() {
   const Versions replayed =
       Check(found, journal_->writer(), process ? survives_process_ : survives_system_);
   survives_process_ = replayed;
-  if (!process) survives_system_ = replayed;
+  if (!process && durability_ != Durability::kJournal) survives_system_ = replayed;
   last_crash_ = CrashKind::kProcess;
   for (std::deque<Write>& writes : waiting_) writes.clear();
   for (const JournalWrite& write : found.writes) {
