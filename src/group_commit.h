@@ -64,12 +64,12 @@ class GroupCommit {
   // Joins the group that gathers, and waits until it is finished or has to be led by the caller.
   Joined Join(Member* member);
 
-  // The first of those that have joined: as many as have `max_bytes` together, at least one. The
-  // caller has the turn as a leader.
+  // The first of those that have joined: as many as have `max_bytes` together, and one at least, if
+  // there is one. The caller has the turn.
   std::vector<Member*> Take(size_t max_bytes);
 
   // Gives all of `group` its outcome and lets them go: they may be gone when this returns.
-  // `own`, which is one of them, is the caller's.
+  // `own` is the caller's, if it is one of them, else nullptr.
   void Finish(absl::Span<Member* const> group, const absl::Status& outcome, const Member* own);
 
   // Takes the turn for something else; waits for it, before groups that are still gathering.
