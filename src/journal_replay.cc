@@ -10,8 +10,8 @@
 namespace larder::internal {
 namespace {
 
-// More aren't counted one by one.
-constexpr uint64_t kMostMissing = 1'000'000;
+// More at a time aren't counted one by one.
+constexpr uint64_t kMostMissing = 10'000;
 
 }  // namespace
 
@@ -129,7 +129,7 @@ void JournalReplay::StartWasSynced() {
 // These writes must have been there, from the first to the last one, if any.
 void JournalReplay::Miss(uint64_t first, uint64_t last) {
   if (first > last) return;
-  if (last - first >= kMostMissing) {
+  if (last - first >= kMostMissing - missing_.size()) {
     incomplete_ = true;
     return;
   }
