@@ -178,7 +178,7 @@ class Journal::Impl {
     (status.ok() ? appends_ : failed_appends_) += group.size();
     Publish();
     commits_.Finish(group, status, own);
-    log_.DeleteSegments();
+    log_.TidyUp();
     Leave();
   }
 
@@ -195,7 +195,7 @@ class Journal::Impl {
       log_.NoteAcknowledged(TakeAcknowledged());
       if (!closed_) {
         log_.WriteAcknowledged();
-        log_.DeleteSegments();
+        log_.TidyUp();
       }
       Publish();
       commits_.Leave();

@@ -23,6 +23,10 @@ constexpr uint64_t kIdlePartOfSegment = 8;
 constexpr uint64_t kLivePartOfSegment = 16;
 constexpr uint64_t kBytesOfLiveWrite = 2;  // in a live record, about
 
+// Files are kept that have this many times the bytes of the writes that are needed, but at least
+// this many full ones.
+constexpr uint64_t kMostDead = 4;
+
 uint64_t RandomSalt() {
   std::random_device random;
   return (uint64_t{random()} << 32) | random();
@@ -252,12 +256,34 @@ absl::Status JournalLog::Sync() {
   return active_ == nullptr && StartIsDue() ? StartSegment() : absl::OkStatus();
 }
 
-void JournalLog::DeleteSegments() {
+void JournalLog::TidyUp() {
   if (active_ == nullptr) return;
-  const auto& segments = segments_.segments();
   if (segments_.live() == 0 &&
       writer_->size() - first_bytes_ >= settings_.segment_bytes / kIdlePartOfSegment) {
-    if (!SealActive().ok() || !StartSegment().ok()) return;
+    if (!NextSegment().ok()) return;
+  }
+  DeleteSegments();
+  // If it failed, not again before another segment is there.
+  if (active_ == nullptr || moved_with_ == last_begun_ || !HasFewLive()) return;
+  moved_with_ = last_begun_;
+  if (MoveOldest().ok()) DeleteSegments();
+}
+
+// Begins another segment after the active one.
+absl::Status JournalLog::NextSegment() {
+  SealActive().IgnoreError();
+  return StartSegment();
+}
+
+void JournalLog::DeleteSegments() {
+  const auto& segments = segments_.segments();
+  if (segments.size() < 2 || segments.front().live > 0) return;
+  // Without the later ones, a write that was moved must not come back where its acknowledgement is
+  // damaged: the live record says a second time that it isn't needed.
+  if (moved_) {
+    live_record_due_ = true;
+    if (!NextSegment().ok()) return;
+    moved_ = segments_.live() > 0;
   }
   while (segments.size() > 1 && segments.front().live == 0) {
     // A write that took the place of an older one must not be lost after that is gone.
@@ -269,6 +295,47 @@ void JournalLog::DeleteSegments() {
     }
     if (!RemoveOldest().ok()) return;
   }
+}
+
+bool JournalLog::HasFewLive() const {
+  if (segments_.segments().size() < 2) return false;
+  return segments_.bytes() - writer_->size() >
+         kMostDead * std::max(settings_.segment_bytes, segments_.live_bytes());
+}
+
+// Takes what is needed of the oldest segment to the next one.
+absl::Status JournalLog::MoveOldest() {
+  const absl::StatusOr<std::string> file = files_.Read(PathOf(segments_.segments().front().number));
+  if (!file.ok()) {
+    last_error_ = file.status();
+    return file.status();
+  }
+  const absl::StatusOr<RecordReader> opened =
+      RecordReader::Open(RecordFileKind::kJournal, kJournalVersion, *file);
+  std::vector<JournalWrite> moved;
+  if (opened.ok()) {
+    RecordReader reader = *opened;
+    while (const std::optional<std::string_view> bytes = reader.Next()) {
+      const std::optional<JournalRecord> record = DecodeJournalRecord(*bytes);
+      const auto* write = record.has_value() ? std::get_if<JournalWriteRecord>(&*record) : nullptr;
+      if (write == nullptr || !segments_.IsInOldest(write->sequence)) continue;
+      moved.push_back({write->sequence, std::string(write->payload)});
+    }
+  }
+  SealActive().IgnoreError();
+  std::move(moved.begin(), moved.end(), std::back_inserter(unsynced_writes_));
+  live_record_due_ = true;
+  moved_ = true;
+  if (absl::Status status = StartSegment(); !status.ok()) return status;
+  // What is left there was damaged since it was written: it can't be replayed, and needn't be kept.
+  if (segments_.segments().front().live > 0) {
+    last_error_ = absl::DataLossError(
+        Concat(PathOf(segments_.segments().front().number), " has been damaged"));
+    for (const uint64_t sequence : segments_.LiveSequences()) {
+      if (segments_.IsInOldest(sequence)) segments_.Acknowledge(sequence);
+    }
+  }
+  return absl::OkStatus();
 }
 
 // Removes one after the other: if a crash brought back an older segment and not the next one, its

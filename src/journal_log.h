@@ -51,10 +51,14 @@ class JournalLog {
   // These need no replay; goes to the file with what is written next.
   void NoteAcknowledged(absl::Span<const uint64_t> sequences);
 
-  // Writes what was noted, if anything, and deletes what is needed no more. Errors aren't returned
-  // since it is tried again with the next call; stats() has them.
+  // Writes what was noted, if anything. Errors aren't returned since it is tried again with the
+  // next call; stats() has them.
   void WriteAcknowledged();
-  void DeleteSegments();
+
+  // Deletes what is needed no more, likewise. Where few writes keep many files, those of the oldest
+  // file are written again to the newest, a file in each call, so that all files together have at
+  // most about kMostDead times the bytes of the writes that are needed.
+  void TidyUp();
 
   // Syncs all that was written, writing it again if that fails.
   absl::Status Sync();
@@ -84,6 +88,10 @@ class JournalLog {
   void ForgetAcknowledged();
   absl::Status GiveUpActive(absl::Status error);
   absl::Status Failed(absl::Status error);
+  absl::Status NextSegment();
+  void DeleteSegments();
+  bool HasFewLive() const;
+  absl::Status MoveOldest();
   absl::Status RemoveOldest();
   std::string PathOf(uint64_t number) const;
 
@@ -101,6 +109,8 @@ class JournalLog {
   bool unsynced_ = false;               // the active file has bytes that aren't synced
   bool live_record_due_ = true;         // the next segment must begin with one
   bool given_up_ = false;               // as the file before it failed
+  uint64_t moved_with_ = 0;             // last_begun_ when the oldest's writes were to be moved
+  bool moved_ = false;                  // a write is in a newer segment than later ones of its key
   bool directory_unsynced_ = false;     // a segment was removed
   std::vector<uint64_t> acknowledged_;  // not written yet
   uint64_t acknowledgements_ = 0;       // records of them that were written

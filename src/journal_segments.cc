@@ -25,14 +25,14 @@ void JournalSegments::AddWrite(uint64_t sequence, uint64_t segment, uint64_t byt
   Acknowledge(sequence);
   writes_[sequence] = {&*found, bytes};
   ++found->live;
-  found->live_bytes += bytes;
+  live_bytes_ += bytes;
 }
 
 bool JournalSegments::Acknowledge(uint64_t sequence) {
   const auto found = writes_.find(sequence);
   if (found == writes_.end()) return false;
   --found->second.segment->live;
-  found->second.segment->live_bytes -= found->second.bytes;
+  live_bytes_ -= found->second.bytes;
   writes_.erase(found);
   return true;
 }
@@ -43,6 +43,11 @@ std::vector<uint64_t> JournalSegments::LiveSequences() const {
   for (const auto& [sequence, write] : writes_) sequences.push_back(sequence);
   std::sort(sequences.begin(), sequences.end());
   return sequences;
+}
+
+bool JournalSegments::IsInOldest(uint64_t sequence) const {
+  const auto found = writes_.find(sequence);
+  return found != writes_.end() && found->second.segment == &segments_.front();
 }
 
 void JournalSegments::RemoveOldest() {

@@ -21,7 +21,6 @@ class JournalSegments {
     uint64_t number = 0;
     uint64_t bytes = 0;  // of its file
     uint64_t live = 0;   // writes that need replay, and that aren't in a newer segment too
-    uint64_t live_bytes = 0;
   };
 
   // A new segment, the newest one. Requires: a higher number than all others.
@@ -40,8 +39,11 @@ class JournalSegments {
 
   bool IsLive(uint64_t sequence) const { return writes_.contains(sequence); }
   size_t live() const { return writes_.size(); }
+  uint64_t live_bytes() const { return live_bytes_; }
   // Ascending.
   std::vector<uint64_t> LiveSequences() const;
+  // Whether it is live, and in the oldest segment and no newer one.
+  bool IsInOldest(uint64_t sequence) const;
 
   // By ascending number.
   const std::deque<Segment>& segments() const { return segments_; }
@@ -57,6 +59,7 @@ class JournalSegments {
   std::deque<Segment> segments_;
   absl::flat_hash_map<uint64_t, Write> writes_;
   uint64_t bytes_ = 0;
+  uint64_t live_bytes_ = 0;
 };
 
 }  // namespace larder::internal

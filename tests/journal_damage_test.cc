@@ -150,7 +150,7 @@ std::unique_ptr<Stored> StoreAll(uint64_t seed) {
     opened.journal->Acknowledge(waiting[key]);
     waiting[key].clear();
   };
-  for (int i = 0; i < 120; ++i) {
+  for (int i = 0; i < 80; ++i) {
     const char key = static_cast<char>('a' + random() % 3);
     if (random() % 3 == 0) {
       acknowledge(key);

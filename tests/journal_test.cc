@@ -260,6 +260,22 @@ TEST(JournalTest, StaysSmallIfAllIsAcknowledged) {
   EXPECT_LT(opened.journal->Stats().bytes, 2048u);
 }
 
+TEST(JournalTest, OneWriteThatIsNeededDoesNotKeepAllFiles) {
+  FaultyFileSystem files;
+  const OpenedJournal opened = OpenJournal(files);
+  const uint64_t stuck = Append(*opened.journal, "stuck");
+  for (int i = 0; i < 1000; ++i) {
+    opened.journal->Acknowledge({Append(*opened.journal, std::string(400, 'x'))});
+    EXPECT_LT(opened.journal->Stats().bytes, 8u * 4096);
+  }
+  for (const CrashKind kind : {CrashKind::kProcess, CrashKind::kUnsynced, CrashKind::kTorn}) {
+    EXPECT_EQ(OpenJournal(*files.Crash(kind)).found.writes,
+              std::vector<JournalWrite>({{stuck, "stuck"}}));
+  }
+  opened.journal->Acknowledge({stuck});
+  EXPECT_TRUE(OpenJournal(*files.Crash(CrashKind::kProcess)).found.writes.empty());
+}
+
 TEST(JournalTest, TakesAWriteThatIsLargerThanASegment) {
   FaultyFileSystem files;
   const std::string large(100'000, 'x');

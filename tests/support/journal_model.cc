@@ -25,7 +25,9 @@ std::pair<size_t, uint64_t> JournalModel::KeyAndVersion(const std::string& paylo
 bool JournalModel::Open() {
   JournalRecovery found;
   const uint64_t failures = files_->failed_calls();
-  auto journal = internal::Journal::Open(SettingsOf(*files_, durability_), &found);
+  internal::JournalSettings settings = SettingsOf(*files_, durability_);
+  settings.segment_bytes = 512;  // many files, so that old ones are deleted and written again
+  auto journal = internal::Journal::Open(settings, &found);
   if (!journal.ok()) {
     EXPECT_NE(files_->failed_calls(), failures) << journal.status();
     return false;
