@@ -88,8 +88,6 @@ void WriteBehind::Restore(std::vector<WritePtr> writes) {
 
 absl::StatusOr<WriteBehind::Reservation> WriteBehind::Reserve(const PendingWrite& write) {
   const bool is_through = options_.when_full == WhenFull::kWriteThrough;
-  const int64_t now = NowNanos();
-  Afterwards afterwards;
   WriteRoom::Waiter waiter;
   bool waits;
   {
@@ -106,9 +104,8 @@ absl::StatusOr<WriteBehind::Reservation> WriteBehind::Reserve(const PendingWrite
     if (waits) room_.Enter(&waiter);
     if (!is_through) ++(waits ? blocked_ : rejected_);
     queue_.set_hurries(true);
-    WakeWorker(now, &afterwards);
   }
-  Finish(afterwards);
+  WakeIfDue();
   if (is_through) return Reservation(this, {}, /*write_through=*/true);
   if (!waits) return FullError();
   if (absl::Status status = AwaitRoom(waiter); !status.ok()) return status;

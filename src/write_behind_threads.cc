@@ -139,7 +139,10 @@ size_t WriteBehind::RunOnce() {
 }
 
 void WriteBehind::RunDue() {
-  if (clock_ == nullptr) return;
+  if (clock_ != nullptr) WakeIfDue();
+}
+
+void WriteBehind::WakeIfDue() {
   const int64_t now = NowNanos();
   Afterwards afterwards;
   {

@@ -231,6 +231,7 @@ class WriteBehind {
   void GiveUp(std::span<WriteChain* const> chains) ABSL_LOCKS_EXCLUDED(mutex_);
   void AfterCompletion(int64_t now, Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MakeRoom(Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WakeIfDue() ABSL_LOCKS_EXCLUDED(mutex_);
   void WakeWorker(int64_t now, Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Finish(const Afterwards& afterwards) ABSL_LOCKS_EXCLUDED(mutex_);
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
