@@ -103,7 +103,7 @@ absl::StatusOr<WriteBehind::Reservation> WriteBehind::Reserve(const PendingWrite
     if (is_through) ++reservations_;
     if (waits) room_.Enter(&waiter);
     if (!is_through) ++(waits ? blocked_ : rejected_);
-    queue_.set_hurries(true);
+    if (room_.CanEverFit(waiter.needs)) queue_.set_hurries(true);
   }
   WakeIfDue();
   if (is_through) return Reservation(this, {}, /*write_through=*/true);

@@ -108,7 +108,8 @@ bool WriteBehind::Take(std::vector<WriteChain*>* batch, bool was_woken, Sleepers
       was_woken = false;
       const bool is_first = batch->empty();
       if (stopping_ && is_first) return false;
-      taken = TakeSlice(now, batch);
+      latest_now_ = std::max(latest_now_, now);
+      taken = TakeSlice(latest_now_, batch);
       if (taken > 0 && is_first) ++sending_;
       if (!batch->empty()) {
         if (taken < kSlice) WakeWorker(now, &afterwards);
@@ -154,8 +155,9 @@ void WriteBehind::WakeIfDue() {
 
 // Sees to it that somebody is awake for what is due next.
 void WriteBehind::WakeWorker(int64_t now, Afterwards* afterwards) {
+  latest_now_ = std::max(latest_now_, now);
   int64_t due = queue_.NextDue();
-  if (clock_ != nullptr) due = due <= now ? kNow : kNever;
+  if (clock_ != nullptr) due = due <= latest_now_ ? kNow : kNever;
   if (Sleepers::Sleeper* const sleeper = sleepers_.Wake(due)) {
     sleeper->after = afterwards->woken;
     afterwards->woken = sleeper;

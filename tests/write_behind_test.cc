@@ -449,6 +449,18 @@ TEST_F(WriteBehindTest, WritersThatWaitForRoomGetItInOrder) {
   EXPECT_EQ(engine_->Stats().queued_bytes, 10u);
 }
 
+TEST_F(WriteBehindTest, AReservationThatIsGivenBackGoesToWhoWaits) {
+  Make({.max_entries = 1, .full_timeout = absl::InfiniteDuration()});
+  const NumberWrite write(1, 1);
+  absl::StatusOr<WriteBehind::Reservation> room = engine_->Reserve(write);
+  ASSERT_TRUE(room.ok());
+  std::thread writer([this] { MustPut(2, 2); });
+  EXPECT_TRUE(Eventually([&] { return engine_->Stats().blocked == 1; }));
+  room = absl::CancelledError("not needed");
+  writer.join();
+  EXPECT_EQ(FindNumber(*engine_, 2), 2);
+}
+
 TEST_F(WriteBehindTest, WrittenThroughWhereItIsFull) {
   Make({.max_entries = 1, .when_full = WhenFull::kWriteThrough, .batch_delay = absl::Hours(1)});
   MustPut(1, 1);
@@ -534,6 +546,21 @@ TEST_F(WriteBehindTest, CloseWritesWhatIsQueuedAndRefusesMore) {
   EXPECT_EQ(engine_->RunOnce(), 0u);
   EXPECT_TRUE(engine_->Flush(absl::ZeroDuration()).ok());
   EXPECT_TRUE(engine_->Close(absl::InfiniteDuration(), true).status.ok());
+}
+
+TEST_F(WriteBehindTest, CloseWaitsForWritesThatHaveRoom) {
+  for (int i = 1; i <= 20; ++i) {
+    Make({.batch_delay = absl::Hours(1)});
+    auto write = std::make_shared<NumberWrite>(i, i);
+    absl::StatusOr<WriteBehind::Reservation> room = engine_->Reserve(*write);
+    ASSERT_TRUE(room.ok());
+    std::thread closer(
+        [this] { EXPECT_TRUE(engine_->Close(absl::InfiniteDuration(), false).status.ok()); });
+    EXPECT_TRUE(Eventually([&] { return absl::IsFailedPrecondition(Put(0, 1'000 + i)); }));
+    engine_->Enqueue(*std::move(room), std::move(write));
+    closer.join();
+    EXPECT_EQ(target_.Stored(i), std::vector<int>({i}));
+  }
 }
 
 TEST_F(WriteBehindTest, CloseLeavesWhatTheStoreDoesNotTake) {
@@ -643,6 +670,43 @@ TEST_F(WriteBehindTest, ThreadsOnAClockOfTheUsersLookWhenToldTo) {
   MustPut(2, 2);
   EXPECT_TRUE(engine_->Flush(absl::InfiniteDuration()).ok());
   EXPECT_EQ(engine_->Stats().stored, 2u);
+}
+
+// Of which the first other thread that reads it learns the time late.
+class LateClock final : public Clock {
+ public:
+  int64_t NowNanos() const override {
+    const int64_t now = clock_.NowNanos();
+    if (std::this_thread::get_id() != owner_ && !is_read_.exchange(true)) {
+      EXPECT_TRUE(Eventually([this] { return goes_on_.load(); }));
+    }
+    return now;
+  }
+
+  // Moves time on once that thread has read it, and lets it go on after `f`.
+  template <class F>
+  void AdvanceUnseen(absl::Duration step, F&& f) {
+    EXPECT_TRUE(Eventually([this] { return is_read_.load(); }));
+    clock_.Advance(step);
+    f();
+    goes_on_.store(true);
+  }
+
+ private:
+  const std::thread::id owner_ = std::this_thread::get_id();
+  ManualClock clock_;
+  mutable std::atomic<bool> is_read_{false};
+  std::atomic<bool> goes_on_{false};
+};
+
+TEST(WriteBehindOnAManualClockTest, AThreadThatKnowsAnOldTimeDoesNotSleepOverWhatIsDue) {
+  LateClock clock;
+  NumberTarget target;
+  WriteBehind engine({.batch_delay = kDelay, .threads = 1}, &clock, &target, 1);
+  ASSERT_TRUE(PutNumber(engine, 1, 1).ok());
+  ASSERT_TRUE(engine.Start().ok());
+  clock.AdvanceUnseen(kDelay, [&] { engine.RunDue(); });
+  EXPECT_TRUE(Eventually([&] { return engine.Stats().stored == 1; }));
 }
 
 TEST(WriteBehindOnTheProcessClockTest, ThreadsWakeWhenSomethingFallsDue) {

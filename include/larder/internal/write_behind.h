@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <utility>
@@ -250,6 +251,9 @@ class WriteBehind {
   WriteQueue queue_ ABSL_GUARDED_BY(mutex_);
   WriteRoom room_ ABSL_GUARDED_BY(mutex_);
   Sleepers sleepers_ ABSL_GUARDED_BY(mutex_);
+  // The latest time that any thread has brought. One that read the clock and was held up before it
+  // got the lock must not go to sleep over what another one saw fall due meanwhile.
+  int64_t latest_now_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<int64_t>::min();
   uint64_t reservations_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t sending_ ABSL_GUARDED_BY(mutex_) = 0;  // batches taken and not yet done with
   uint64_t batches_ ABSL_GUARDED_BY(mutex_) = 0;
