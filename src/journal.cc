@@ -80,6 +80,7 @@ absl::StatusOr<JournalLog::Found> Recover(const JournalSettings& settings, FileS
     if (!write.synced) found.unsynced.push_back({write.sequence, write.payload});
     recovery->writes.push_back({write.sequence, std::move(write.payload)});
   }
+  recovery->unacknowledged = recovery->writes.size();
   recovery->damaged_bytes = replay.damaged_bytes();
   recovery->torn_bytes = replay.torn_bytes();
   recovery->missing_files = replay.missing_files();

@@ -30,6 +30,7 @@
 #include "larder/internal/key_locks.h"
 #include "larder/internal/store_queue.h"
 #include "larder/internal/store_reader.h"
+#include "larder/journal_report.h"
 #include "larder/load_result.h"
 #include "larder/options.h"
 #include "larder/policy.h"
@@ -181,6 +182,12 @@ class TieredCache {
   // next Create, or, without one, becomes dead letters; DeadlineExceeded says how much that is.
   // Then saves a snapshot, if there is to be one. Reads go on.
   absl::Status Close(absl::Duration timeout);
+
+  // What was found in the journal by Create: how much was left to write, and whether any of it was
+  // damaged.
+  JournalReport OpenedJournal() const {
+    return queue_ == nullptr ? JournalReport{} : queue_->journal_report();
+  }
 
   // --- Snapshots.
 

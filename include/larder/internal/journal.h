@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "larder/file_system.h"
+#include "larder/journal_report.h"
 #include "larder/journal_stats.h"
 #include "larder/write_behind_options.h"
 
@@ -42,18 +43,8 @@ struct JournalWrite {
 };
 
 // What was found when a journal was opened.
-struct JournalRecovery {
+struct JournalRecovery : JournalReport {
   std::vector<JournalWrite> writes;  // those that weren't acknowledged, by ascending sequence
-  uint64_t files = 0;
-  uint64_t bytes = 0;  // of all files
-  // Bytes that weren't intact, or not to be understood, and what they held is lost: before other,
-  // intact records of their file (somebody or something changed them) ...
-  uint64_t damaged_bytes = 0;
-  // ... and at the end of a file: what a crash leaves of writes that nobody was told are safe, or
-  // damage to the last records.
-  uint64_t torn_bytes = 0;
-  // Files that must have been there between others.
-  uint64_t missing_files = 0;
 };
 
 // An append-only log of writes, in a directory of its own, in files of about segment_bytes

@@ -124,6 +124,7 @@ class StoreQueue final : private WriteBehind::Target {
 
   uint64_t writer() const { return writer_; }
   WriteBehindStats stats() const { return engine_.Stats(); }
+  const JournalReport& journal_report() const { return report_; }
   JournalStats journal_stats() const {
     return journal_ == nullptr ? JournalStats{} : journal_->Stats();
   }
@@ -152,6 +153,7 @@ class StoreQueue final : private WriteBehind::Target {
   const Settings settings_;
   const std::unique_ptr<Journal> journal_;  // nullptr: in memory only
   const uint64_t writer_;
+  JournalReport report_;
   std::unique_ptr<DeadLetterFile> dead_letters_;  // nullptr: none
 
   // Keys of writes that were given up, by their sequences, until they have left the queue: as long
@@ -230,6 +232,7 @@ absl::StatusOr<std::unique_ptr<StoreQueue<K, V, Eq>>> StoreQueue<K, V, Eq>::Open
 
 template <class K, class V, class Eq>
 absl::Status StoreQueue<K, V, Eq>::Restore(const JournalRecovery& recovery) {
+  report_ = recovery;
   std::vector<WriteBehind::WritePtr> writes;
   if constexpr (kCodable) {
     writes.reserve(recovery.writes.size());
