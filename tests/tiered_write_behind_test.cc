@@ -273,6 +273,8 @@ TEST_F(TieredWriteBehind, WhatIsLeftInTheJournalIsWrittenByTheNextCache) {
   tiered_.reset();
   EXPECT_TRUE(letters_.empty());
 
+  EXPECT_EQ(tiered().OpenedJournal().unacknowledged, 3u);
+  EXPECT_EQ(tiered().OpenedJournal().damaged_bytes, 0u);
   // Reads find it before the store can be reached.
   EXPECT_EQ(Get("a"), "2");
   EXPECT_EQ(Get("b"), "1");
