@@ -11,8 +11,8 @@ namespace {
 
 enum Kind : char { kStart = 1, kWrite = 2, kAcknowledged = 3, kLive = 4 };
 
-constexpr size_t kStartBytes = 34;        // before the schema
-constexpr size_t kAcknowledgedBytes = 9;  // before the sequences
+constexpr size_t kStartBytes = 34;         // before the schema
+constexpr size_t kAcknowledgedBytes = 17;  // before the sequences
 constexpr size_t kNameDigits = 16;
 constexpr std::string_view kNameEnd = ".journal";
 
@@ -91,7 +91,9 @@ std::optional<JournalRecord> DecodeAcknowledged(std::string_view record) {
   std::optional<std::vector<uint64_t>> sequences =
       DecodeSequences(record.substr(kAcknowledgedBytes));
   if (!sequences.has_value()) return std::nullopt;
-  return JournalAcknowledgedRecord{LoadLittleEndian<uint64_t>(record.data() + 1),
+  const auto last_sequence = LoadLittleEndian<uint64_t>(record.data() + 9);
+  if (last_sequence > kMaxSequence) return std::nullopt;
+  return JournalAcknowledgedRecord{LoadLittleEndian<uint64_t>(record.data() + 1), last_sequence,
                                    std::move(*sequences)};
 }
 
@@ -123,10 +125,11 @@ std::string EncodeJournalWrite(const JournalWriteRecord& write) {
   return record;
 }
 
-std::string EncodeJournalAcknowledged(uint64_t number, absl::Span<const uint64_t> sequences) {
+std::string EncodeJournalAcknowledged(const JournalAcknowledgedRecord& acknowledged) {
   std::string record(1, kAcknowledged);
-  AppendNumber(number, &record);
-  AppendSequences(sequences, &record);
+  AppendNumber(acknowledged.number, &record);
+  AppendNumber(acknowledged.last_sequence, &record);
+  AppendSequences(acknowledged.sequences, &record);
   return record;
 }
 

@@ -37,6 +37,7 @@ struct JournalWriteRecord {
 };
 struct JournalAcknowledgedRecord {
   uint64_t number = 0;
+  uint64_t last_sequence = 0;
   std::vector<uint64_t> sequences;
 };
 struct JournalLiveRecord {
@@ -48,7 +49,7 @@ using JournalRecord = std::variant<JournalStartRecord, JournalWriteRecord,
 // What a record's bytes are, the frame not included. `sequences` are ascending, each once.
 std::string EncodeJournalStart(const JournalStartRecord& start);
 std::string EncodeJournalWrite(const JournalWriteRecord& write);
-std::string EncodeJournalAcknowledged(uint64_t number, absl::Span<const uint64_t> sequences);
+std::string EncodeJournalAcknowledged(const JournalAcknowledgedRecord& acknowledged);
 std::string EncodeJournalLive(absl::Span<const uint64_t> sequences);
 
 // nullopt for bytes that none of these makes.

@@ -80,6 +80,7 @@ absl::Status JournalLog::Append(absl::Span<const JournalWriteRecord> writes) {
   for (const JournalWriteRecord& write : writes) {
     segments_.AddWrite(write.sequence, active, write.payload.size());
   }
+  last_sequence_ = writes.back().sequence;
   ++groups_;
   return absl::OkStatus();
 }
@@ -112,7 +113,8 @@ void JournalLog::AddAcknowledged(RecordWriter* writer, std::string* out) const {
   if (acknowledged_.empty()) return;
   std::vector<uint64_t> sorted = acknowledged_;
   std::sort(sorted.begin(), sorted.end());
-  writer->Add(EncodeJournalAcknowledged(acknowledgements_, sorted), out);
+  writer->Add(EncodeJournalAcknowledged({acknowledgements_, last_sequence_, std::move(sorted)}),
+              out);
 }
 
 // They are in the active file.

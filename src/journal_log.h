@@ -99,8 +99,9 @@ class JournalLog {
   FileSystem& files_;
   const uint64_t writer_id_;
   uint64_t next_sequence_;
-  uint64_t next_number_;     // of a segment
-  uint64_t last_begun_ = 0;  // the newest segment that was used; 0: none
+  uint64_t last_sequence_ = 0;  // that was appended
+  uint64_t next_number_;        // of a segment
+  uint64_t last_begun_ = 0;     // the newest segment that was used; 0: none
   JournalSegments segments_;
 
   std::unique_ptr<AppendFile> active_;

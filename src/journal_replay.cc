@@ -83,11 +83,7 @@ absl::Status JournalReplay::Start(const JournalStartRecord& start, std::string_v
 
 void JournalReplay::Apply(const JournalWriteRecord& write) {
   StartWasSynced();
-  Seen(write.sequence);
-  if (write.sequence > last_write_) {
-    if (last_write_ > 0) Miss(last_write_ + 1, write.sequence - 1);
-    last_write_ = write.sequence;
-  }
+  SeenInOrder(write.sequence);
   missing_.erase(write.sequence);
   writes_[write.sequence] = {
       .sequence = write.sequence, .segment = number_, .payload = std::string(write.payload)};
@@ -97,6 +93,7 @@ void JournalReplay::Apply(JournalAcknowledgedRecord acknowledged) {
   StartWasSynced();
   if (acknowledged.number != next_acknowledgement_) incomplete_ = true;
   next_acknowledgement_ = acknowledged.number + 1;
+  SeenInOrder(acknowledged.last_sequence);
   for (const uint64_t sequence : acknowledged.sequences) {
     Seen(sequence);
     missing_.erase(sequence);
@@ -124,6 +121,14 @@ void JournalReplay::StartWasSynced() {
   if (!start_ends_) return;
   start_ends_ = false;
   for (auto& [sequence, write] : writes_) write.synced = true;
+}
+
+// All writes up to this one come before here.
+void JournalReplay::SeenInOrder(uint64_t sequence) {
+  Seen(sequence);
+  if (sequence <= last_write_) return;
+  if (last_write_ > 0) Miss(last_write_ + 1, sequence);
+  last_write_ = sequence;
 }
 
 // These writes must have been there, from the first to the last one, if any.

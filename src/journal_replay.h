@@ -58,6 +58,7 @@ class JournalReplay {
   void Apply(JournalAcknowledgedRecord acknowledged);
   void Apply(const JournalLiveRecord& live);
   void StartWasSynced();
+  void SeenInOrder(uint64_t sequence);
   void Miss(uint64_t first, uint64_t last);
   void ApplyAcknowledged();
   void Seen(uint64_t sequence) { last_sequence_ = std::max(last_sequence_, sequence); }

@@ -2,11 +2,14 @@
 //
 // Journals that somebody or something has changed.
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -111,6 +114,23 @@ TEST(JournalDamageTest, ADamagedWriteIsLostAloneAndReported) {
   }
 }
 
+TEST(JournalDamageTest, AVersionThatALostOneSupersededIsFoundUnlessThatOneWasStored) {
+  FaultyFileSystem files;
+  const OpenedJournal opened = OpenJournal(files);
+  const uint64_t older = Append(*opened.journal, "older");
+  const uint64_t newer = Append(*opened.journal, "newer");
+  opened.journal->Acknowledge({older});
+  const auto without_newer = [&] {
+    const std::string path = SegmentPaths(files).front();
+    std::string file = files.Files().at(path);
+    ++file[RecordPlaces(file)[3] + kRecordFrameBytes + kJournalWriteBytes];
+    return Payloads(Changed(files, path, file).found);
+  };
+  EXPECT_EQ(without_newer(), Strings({"older"}));
+  opened.journal->Acknowledge({newer});
+  EXPECT_EQ(without_newer(), Strings());
+}
+
 TEST(JournalDamageTest, AMissingFileIsReported) {
   FaultyFileSystem files;
   OpenedJournal opened = OpenJournal(files);
@@ -208,10 +228,11 @@ TEST(JournalDamageTest, ALostTailOfAFileDoesNotBringBackOldVersions) {
 
 TEST(JournalDamageTest, RecordsAreReadAsTheyWereWritten) {
   const std::vector<uint64_t> sequences = {1, 2, 200, uint64_t{1} << 40, kMaxSequence};
-  const auto acknowledged = DecodeJournalRecord(EncodeJournalAcknowledged(7, sequences));
+  const auto acknowledged = DecodeJournalRecord(EncodeJournalAcknowledged({7, 9, sequences}));
   ASSERT_TRUE(acknowledged.has_value());
   EXPECT_EQ(std::get<JournalAcknowledgedRecord>(*acknowledged).sequences, sequences);
   EXPECT_EQ(std::get<JournalAcknowledgedRecord>(*acknowledged).number, 7u);
+  EXPECT_EQ(std::get<JournalAcknowledgedRecord>(*acknowledged).last_sequence, 9u);
   const auto live = DecodeJournalRecord(EncodeJournalLive(sequences));
   ASSERT_TRUE(live.has_value());
   EXPECT_EQ(std::get<JournalLiveRecord>(*live).sequences, sequences);

@@ -55,6 +55,8 @@ struct JournalRecovery : JournalReport {
 //   kJournal              whatever becomes of the process
 //   kJournalSyncInterval  and of the system, once sync_interval has passed
 //   kJournalSync          and of the system
+// With kJournal, the end of the system may take older writes along, too, if newer ones superseded
+// them.
 // Writes whose Append was under way in a crash may be found or not. Those for which Append returned
 // an error are not found, unless the process ends before any later Append or Acknowledge succeeds;
 // then a crash may leave them, as it may leave those that were under way.
@@ -62,8 +64,9 @@ struct JournalRecovery : JournalReport {
 // At least once: acknowledgements aren't synced, so a crash may undo the latest of them. The writes
 // that Open returns are then more, but never so that an older one comes without the newer ones of
 // its key, as long as writes of one key were appended and acknowledged in order: an acknowledgement
-// counts only where all before it in the journal is intact. So applying the writes in order always
-// ends with the newest of each key.
+// counts only where none before it is missing. So applying the writes in order always ends with the
+// newest of each key. Where few writes keep many files, they are written again, and the files go:
+// all together have about four times the bytes of the writes that are needed, or four segments.
 //
 // Group commit: threads that append at the same time share one write and one sync. The first one
 // becomes the group's leader, and writes and syncs for all that have gathered; meanwhile the next
