@@ -175,24 +175,26 @@ TEST(SleepersTest, OneWatchesTheTimeAndOneIsWokenAtATime) {
   EXPECT_EQ(sleepers.Enter(&a, 100), 100);
   EXPECT_EQ(sleepers.Enter(&b, 100), kNever) << "a is up by then";
   EXPECT_EQ(sleepers.Enter(&c, 200), kNever);
-  EXPECT_EQ(sleepers.Wake(100), nullptr);
+  sleepers.Leave(&b);
+  EXPECT_EQ(sleepers.Wake(100), nullptr) << "a still watches";
+  EXPECT_EQ(sleepers.Enter(&b, 100), kNever);
   EXPECT_EQ(sleepers.Wake(50), &a) << "it has the time to watch";
   EXPECT_FALSE(a.is_listed);
   EXPECT_EQ(sleepers.Wake(50), nullptr) << "a is on its way";
   sleepers.Arrived();
   EXPECT_EQ(sleepers.Wake(kNever), nullptr);
-  EXPECT_EQ(sleepers.Wake(500), &c) << "nobody watches; the latest is likeliest to be warm";
+  EXPECT_EQ(sleepers.Wake(500), &b) << "nobody watches; the latest is likeliest to be warm";
   sleepers.Arrived();
-  EXPECT_EQ(sleepers.Enter(&c, 70), 70);
-  EXPECT_EQ(sleepers.Enter(&a, 60), 60) << "earlier than c";
+  EXPECT_EQ(sleepers.Enter(&b, 70), 70);
+  EXPECT_EQ(sleepers.Enter(&a, 60), 60) << "earlier than b";
   sleepers.Leave(&a);
-  EXPECT_EQ(sleepers.Wake(80), &c);
+  EXPECT_EQ(sleepers.Wake(80), &b) << "the latest again";
   sleepers.Arrived();
   EXPECT_EQ(sleepers.Enter(&a, kNever), kNever);
   EXPECT_EQ(sleepers.WakeAll(), &a);
-  EXPECT_EQ(a.after, &b);
-  EXPECT_EQ(b.after, nullptr);
-  EXPECT_FALSE(b.is_listed);
+  EXPECT_EQ(a.after, &c);
+  EXPECT_EQ(c.after, nullptr);
+  EXPECT_FALSE(c.is_listed);
   EXPECT_EQ(sleepers.Wake(0), nullptr);
 }
 
