@@ -110,7 +110,7 @@ TEST_F(CacheSnapshotTest, LruGoesOnAsIfItHadNeverEnded) {
     options.stripes = stripes;
     auto& before = Make<CacheT>(options);
     std::mt19937_64 random(7);
-    const auto step = [&random](CacheT& cache, uint64_t key) {
+    const auto step = [](CacheT& cache, uint64_t key) {
       const bool hit = cache.Get(key).has_value();
       if (!hit) cache.Put(key, key).IgnoreError();
       return hit;
