@@ -24,7 +24,6 @@ namespace {
 // A number that some codecs refuse.
 struct Picky {
   uint64_t number = 0;
-  friend bool operator==(const Picky&, const Picky&) = default;
 };
 constexpr uint64_t kNotEncoded = 1000;
 constexpr uint64_t kThrownAtEncoding = 1001;
