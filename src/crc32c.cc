@@ -7,12 +7,12 @@
 #include <cstddef>
 #include <cstring>
 
-#include "src/little_endian.h"
-
 #if defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
+
+#include "larder/internal/bytes.h"
 
 namespace larder::internal {
 namespace {
@@ -73,7 +73,7 @@ uint32_t ExtendWithInstructions(uint32_t crc, std::string_view bytes) {
   const char* at = bytes.data();
   size_t left = bytes.size();
   for (; left >= 8; left -= 8, at += 8) {
-    const auto word = LoadLittleEndian<uint64_t>(at);
+    const auto word = LoadFixed<uint64_t>(at);
     asm(".arch_extension crc\n\tcrc32cx %w0, %w0, %1" : "+r"(state) : "r"(word));
   }
   for (; left > 0; --left, ++at)
@@ -91,7 +91,7 @@ uint32_t ExtendCrc32cWithTables(uint32_t crc, std::string_view bytes) {
   const char* at = bytes.data();
   size_t left = bytes.size();
   for (; left >= 8; left -= 8, at += 8) {
-    const uint64_t word = LoadLittleEndian<uint64_t>(at) ^ state;
+    const uint64_t word = LoadFixed<uint64_t>(at) ^ state;
     state = 0;
     for (size_t i = 0; i < 8; ++i) state ^= kTables[7 - i][(word >> (8 * i)) & 0xff];
   }

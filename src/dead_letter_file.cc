@@ -2,27 +2,17 @@
 
 #include "larder/internal/dead_letter_file.h"
 
-#include <random>
 #include <utility>
 
 #include "larder/internal/bytes.h"
+#include "larder/internal/random_bits.h"
+#include "src/paths.h"
 #include "src/text.h"
 
 namespace larder::internal {
 namespace {
 
 constexpr uint32_t kVersion = 1;
-
-std::string DirectoryOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-uint64_t RandomSalt() {
-  std::random_device device;
-  return uint64_t{device()} << 32 | device();
-}
 
 std::string Encoded(const DeadLetterRecord& record) {
   std::string bytes;
@@ -65,7 +55,7 @@ absl::StatusOr<DeadLetterFile::Output> DeadLetterFile::Create() {
       return file.status();
     }
     Output output{.file = *std::move(file),
-                  .writer = RecordWriter(RecordFileKind::kDeadLetters, kVersion, RandomSalt())};
+                  .writer = RecordWriter(RecordFileKind::kDeadLetters, kVersion, RandomBits())};
     std::string bytes = output.writer.Header();
     output.writer.Add(schema_, &bytes);
     if (absl::Status status = output.file->Append(bytes); !status.ok()) return status;

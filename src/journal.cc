@@ -5,13 +5,13 @@
 #include <atomic>
 #include <cassert>
 #include <optional>
-#include <random>
 #include <system_error>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "larder/internal/maintenance_thread.h"
 #include "larder/internal/mutex.h"
+#include "larder/internal/random_bits.h"
 #include "larder/internal/record_io.h"
 #include "src/group_commit.h"
 #include "src/journal_format.h"
@@ -49,11 +49,6 @@ absl::StatusOr<std::vector<uint64_t>> ListSegments(FileSystem& files,
   return numbers;
 }
 
-uint64_t RandomWriter() {
-  std::random_device random;
-  return (uint64_t{random()} << 32) | random();
-}
-
 absl::StatusOr<JournalLog::Found> Recover(const JournalSettings& settings, FileSystem& files,
                                           JournalRecovery* recovery) {
   const absl::StatusOr<std::vector<uint64_t>> numbers = ListSegments(files, settings.directory);
@@ -73,7 +68,7 @@ absl::StatusOr<JournalLog::Found> Recover(const JournalSettings& settings, FileS
   if (replay.last_sequence() > kMaxSequence - 2 * kSequenceGap) {
     return absl::ResourceExhaustedError(Concat(settings.directory, ": no sequences are left"));
   }
-  found.writer = replay.writer().has_value() ? *replay.writer() : RandomWriter();
+  found.writer = replay.writer().has_value() ? *replay.writer() : RandomBits();
   found.next_sequence = numbers->empty() ? 1 : replay.last_sequence() + kSequenceGap;
   for (JournalReplay::Write& write : replay.TakeWrites()) {
     found.segments.AddWrite(write.sequence, write.segment, write.payload.size());

@@ -4,42 +4,15 @@
 #include <cassert>
 #include <utility>
 
-#include "src/little_endian.h"
+#include "larder/internal/bytes.h"
 
 namespace larder::internal {
 namespace {
 
 enum Kind : char { kStart = 1, kWrite = 2, kAcknowledged = 3, kLive = 4 };
 
-constexpr size_t kStartBytes = 34;         // before the schema
-constexpr size_t kAcknowledgedBytes = 17;  // before the sequences
 constexpr size_t kNameDigits = 16;
 constexpr std::string_view kNameEnd = ".journal";
-
-void AppendNumber(uint64_t number, std::string* out) {
-  char bytes[sizeof(number)];
-  StoreLittleEndian(number, bytes);
-  out->append(bytes, sizeof(bytes));
-}
-
-void AppendVarint(uint64_t number, std::string* out) {
-  for (; number >= 0x80; number >>= 7) out->push_back(static_cast<char>(number | 0x80));
-  out->push_back(static_cast<char>(number));
-}
-
-// Takes a varint of at most 63 bits off the front of `in`.
-std::optional<uint64_t> TakeVarint(std::string_view* in) {
-  uint64_t number = 0;
-  for (size_t i = 0; i < in->size() && i < 9; ++i) {
-    const auto byte = static_cast<uint8_t>((*in)[i]);
-    number |= static_cast<uint64_t>(byte & 0x7f) << (7 * i);
-    if (byte < 0x80) {
-      in->remove_prefix(i + 1);
-      return number;
-    }
-  }
-  return std::nullopt;
-}
 
 void AppendSequences(absl::Span<const uint64_t> sequences, std::string* out) {
   uint64_t before = 0;
@@ -50,67 +23,65 @@ void AppendSequences(absl::Span<const uint64_t> sequences, std::string* out) {
   }
 }
 
-std::optional<std::vector<uint64_t>> DecodeSequences(std::string_view in) {
+bool IsSequence(uint64_t number) { return number > 0 && number <= kMaxSequence; }
+
+// All that is left.
+std::optional<std::vector<uint64_t>> DecodeSequences(ByteReader& reader) {
   std::vector<uint64_t> sequences;
   uint64_t before = 0;
-  while (!in.empty()) {
-    const std::optional<uint64_t> difference = TakeVarint(&in);
-    if (!difference.has_value() || *difference == 0 || *difference > kMaxSequence - before) {
-      return std::nullopt;
-    }
-    before += *difference;
+  while (reader.ok() && !reader.rest().empty()) {
+    const uint64_t difference = reader.Varint();
+    if (difference == 0 || difference > kMaxSequence - before) return std::nullopt;
+    before += difference;
     sequences.push_back(before);
   }
+  if (!reader.ok()) return std::nullopt;
   return sequences;
 }
 
-std::optional<JournalRecord> DecodeStart(std::string_view record) {
-  if (record.size() < kStartBytes) return std::nullopt;
+std::optional<JournalRecord> DecodeStart(ByteReader& reader) {
   JournalStartRecord start;
-  start.writer = LoadLittleEndian<uint64_t>(record.data() + 1);
-  start.next_sequence = LoadLittleEndian<uint64_t>(record.data() + 9);
-  start.previous = LoadLittleEndian<uint64_t>(record.data() + 17);
-  start.acknowledgements = LoadLittleEndian<uint64_t>(record.data() + 25);
-  start.has_live = record[33] != 0;
-  start.schema = record.substr(kStartBytes);
-  if (start.next_sequence == 0 || start.next_sequence > kMaxSequence) return std::nullopt;
+  start.writer = reader.Fixed<uint64_t>();
+  start.next_sequence = reader.Fixed<uint64_t>();
+  start.previous = reader.Fixed<uint64_t>();
+  start.acknowledgements = reader.Fixed<uint64_t>();
+  start.has_live = reader.Fixed<uint8_t>() != 0;
+  start.schema = reader.rest();
+  if (!reader.ok() || !IsSequence(start.next_sequence)) return std::nullopt;
   return start;
 }
 
-std::optional<JournalRecord> DecodeWrite(std::string_view record) {
-  if (record.size() < kJournalWriteBytes) return std::nullopt;
+std::optional<JournalRecord> DecodeWrite(ByteReader& reader) {
   JournalWriteRecord write;
-  write.sequence = LoadLittleEndian<uint64_t>(record.data() + 1);
-  write.payload = record.substr(kJournalWriteBytes);
-  if (write.sequence == 0 || write.sequence > kMaxSequence) return std::nullopt;
+  write.sequence = reader.Fixed<uint64_t>();
+  write.payload = reader.rest();
+  if (!reader.ok() || !IsSequence(write.sequence)) return std::nullopt;
   return write;
 }
 
-std::optional<JournalRecord> DecodeAcknowledged(std::string_view record) {
-  if (record.size() < kAcknowledgedBytes) return std::nullopt;
-  std::optional<std::vector<uint64_t>> sequences =
-      DecodeSequences(record.substr(kAcknowledgedBytes));
+std::optional<JournalRecord> DecodeAcknowledged(ByteReader& reader) {
+  const auto number = reader.Fixed<uint64_t>();
+  const auto last_sequence = reader.Fixed<uint64_t>();
+  if (!reader.ok() || last_sequence > kMaxSequence) return std::nullopt;
+  std::optional<std::vector<uint64_t>> sequences = DecodeSequences(reader);
   if (!sequences.has_value()) return std::nullopt;
-  const auto last_sequence = LoadLittleEndian<uint64_t>(record.data() + 9);
-  if (last_sequence > kMaxSequence) return std::nullopt;
-  return JournalAcknowledgedRecord{LoadLittleEndian<uint64_t>(record.data() + 1), last_sequence,
-                                   std::move(*sequences)};
+  return JournalAcknowledgedRecord{number, last_sequence, *std::move(sequences)};
 }
 
-std::optional<JournalRecord> DecodeLive(std::string_view record) {
-  std::optional<std::vector<uint64_t>> sequences = DecodeSequences(record.substr(1));
+std::optional<JournalRecord> DecodeLive(ByteReader& reader) {
+  std::optional<std::vector<uint64_t>> sequences = DecodeSequences(reader);
   if (!sequences.has_value()) return std::nullopt;
-  return JournalLiveRecord{std::move(*sequences)};
+  return JournalLiveRecord{*std::move(sequences)};
 }
 
 }  // namespace
 
 std::string EncodeJournalStart(const JournalStartRecord& start) {
   std::string record(1, kStart);
-  AppendNumber(start.writer, &record);
-  AppendNumber(start.next_sequence, &record);
-  AppendNumber(start.previous, &record);
-  AppendNumber(start.acknowledgements, &record);
+  AppendFixed(start.writer, &record);
+  AppendFixed(start.next_sequence, &record);
+  AppendFixed(start.previous, &record);
+  AppendFixed(start.acknowledgements, &record);
   record.push_back(start.has_live ? 1 : 0);
   record += start.schema;
   return record;
@@ -120,15 +91,15 @@ std::string EncodeJournalWrite(const JournalWriteRecord& write) {
   std::string record;
   record.reserve(kJournalWriteBytes + write.payload.size());
   record.push_back(kWrite);
-  AppendNumber(write.sequence, &record);
+  AppendFixed(write.sequence, &record);
   record += write.payload;
   return record;
 }
 
 std::string EncodeJournalAcknowledged(const JournalAcknowledgedRecord& acknowledged) {
   std::string record(1, kAcknowledged);
-  AppendNumber(acknowledged.number, &record);
-  AppendNumber(acknowledged.last_sequence, &record);
+  AppendFixed(acknowledged.number, &record);
+  AppendFixed(acknowledged.last_sequence, &record);
   AppendSequences(acknowledged.sequences, &record);
   return record;
 }
@@ -140,16 +111,16 @@ std::string EncodeJournalLive(absl::Span<const uint64_t> sequences) {
 }
 
 std::optional<JournalRecord> DecodeJournalRecord(std::string_view record) {
-  if (record.empty()) return std::nullopt;
-  switch (record.front()) {
+  ByteReader reader(record);
+  switch (reader.Fixed<uint8_t>()) {
     case kStart:
-      return DecodeStart(record);
+      return DecodeStart(reader);
     case kWrite:
-      return DecodeWrite(record);
+      return DecodeWrite(reader);
     case kAcknowledged:
-      return DecodeAcknowledged(record);
+      return DecodeAcknowledged(reader);
     case kLive:
-      return DecodeLive(record);
+      return DecodeLive(reader);
     default:
       return std::nullopt;
   }

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <iterator>
-#include <random>
 #include <utility>
 
+#include "larder/internal/random_bits.h"
 #include "src/text.h"
 
 namespace larder::internal {
@@ -26,11 +26,6 @@ constexpr uint64_t kBytesOfLiveWrite = 2;  // in a live record, about
 // Files are kept that have this many times the bytes of the writes that are needed, but at least
 // this many full ones.
 constexpr uint64_t kMostDead = 4;
-
-uint64_t RandomSalt() {
-  std::random_device random;
-  return (uint64_t{random()} << 32) | random();
-}
 
 }  // namespace
 
@@ -147,7 +142,7 @@ absl::Status JournalLog::StartSegment() {
   DropUnsyncedAcknowledged();
   const uint64_t number = next_number_++;
   const std::string path = PathOf(number);
-  RecordWriter writer(RecordFileKind::kJournal, kJournalVersion, RandomSalt());
+  RecordWriter writer(RecordFileKind::kJournal, kJournalVersion, RandomBits());
   const bool with_live = live_record_due_ || segments_.live() * kBytesOfLiveWrite <
                                                  settings_.segment_bytes / kLivePartOfSegment;
   const std::string bytes = SegmentStart(&writer, with_live);

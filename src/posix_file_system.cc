@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "larder/file_system.h"
+#include "src/paths.h"
 #include "src/text.h"
 
 namespace larder {
@@ -170,15 +171,6 @@ class PosixLock : public FileSystem::Lock {
   const pid_t owner_;
 };
 
-std::string ParentOf(const std::string& path) {
-  const size_t name_end = path.find_last_not_of('/');
-  if (name_end == std::string::npos) return "/";
-  const size_t slash = path.find_last_of('/', name_end);
-  if (slash == std::string::npos) return ".";
-  const size_t parent_end = path.find_last_not_of('/', slash);
-  return parent_end == std::string::npos ? "/" : path.substr(0, parent_end + 1);
-}
-
 class PosixFileSystem : public FileSystem {
  public:
   absl::StatusOr<std::unique_ptr<AppendFile>> Create(const std::string& path) override {
@@ -226,7 +218,7 @@ class PosixFileSystem : public FileSystem {
 
   absl::Status CreateDirectory(const std::string& path) override {
     if (path.empty()) return Failed("create directory", path, ENOENT);
-    const std::string parent = ParentOf(path);
+    const std::string parent = internal::DirectoryOf(path);
     int result = mkdir(path.c_str(), kDirectoryPermissions);
     if (result != 0 && errno == ENOENT && parent != path) {
       if (absl::Status status = CreateDirectory(parent); !status.ok()) return status;

@@ -3,8 +3,8 @@
 
 #include <cassert>
 
+#include "larder/internal/bytes.h"
 #include "src/crc32c.h"
-#include "src/little_endian.h"
 #include "src/text.h"
 
 namespace larder::internal {
@@ -22,16 +22,16 @@ constexpr size_t kRecordCrcAt = 8;
 
 uint32_t LengthCrc(uint64_t salt, uint64_t offset, uint32_t length) {
   char bytes[16];
-  StoreLittleEndian(static_cast<uint32_t>(salt), bytes);
-  StoreLittleEndian(offset, bytes + 4);
-  StoreLittleEndian(length, bytes + 12);
+  StoreFixed(static_cast<uint32_t>(salt), bytes);
+  StoreFixed(offset, bytes + 4);
+  StoreFixed(length, bytes + 12);
   return ExtendCrc32c(0, {bytes, sizeof(bytes)});
 }
 
 uint32_t RecordCrc(uint64_t salt, uint64_t offset, std::string_view record) {
   char bytes[12];
-  StoreLittleEndian(static_cast<uint32_t>(salt >> 32), bytes);
-  StoreLittleEndian(offset, bytes + 4);
+  StoreFixed(static_cast<uint32_t>(salt >> 32), bytes);
+  StoreFixed(offset, bytes + 4);
   return ExtendCrc32c(ExtendCrc32c(0, {bytes, sizeof(bytes)}), record);
 }
 
@@ -58,11 +58,11 @@ RecordWriter::RecordWriter(RecordFileKind kind, uint32_t version, uint64_t salt)
 std::string RecordWriter::Header() const {
   std::string header(kMagic);
   header.resize(kRecordFileHeaderBytes);
-  StoreLittleEndian(static_cast<uint32_t>(kind_), header.data() + kKindAt);
-  StoreLittleEndian(version_, header.data() + kVersionAt);
-  StoreLittleEndian(salt_, header.data() + kSaltAt);
-  StoreLittleEndian(ExtendCrc32c(0, std::string_view(header).substr(0, kHeaderCrcAt)),
-                    header.data() + kHeaderCrcAt);
+  StoreFixed(static_cast<uint32_t>(kind_), header.data() + kKindAt);
+  StoreFixed(version_, header.data() + kVersionAt);
+  StoreFixed(salt_, header.data() + kSaltAt);
+  StoreFixed(ExtendCrc32c(0, std::string_view(header).substr(0, kHeaderCrcAt)),
+             header.data() + kHeaderCrcAt);
   return header;
 }
 
@@ -70,9 +70,9 @@ void RecordWriter::Add(std::string_view record, std::string* out) {
   assert(record.size() <= kMaxRecordBytes);
   const auto length = static_cast<uint32_t>(record.size());
   char frame[kRecordFrameBytes];
-  StoreLittleEndian(length, frame);
-  StoreLittleEndian(LengthCrc(salt_, size_, length), frame + kLengthCrcAt);
-  StoreLittleEndian(RecordCrc(salt_, size_, record), frame + kRecordCrcAt);
+  StoreFixed(length, frame);
+  StoreFixed(LengthCrc(salt_, size_, length), frame + kLengthCrcAt);
+  StoreFixed(RecordCrc(salt_, size_, record), frame + kRecordCrcAt);
   out->append(frame, sizeof(frame));
   out->append(record);
   size_ += sizeof(frame) + record.size();
@@ -87,12 +87,11 @@ absl::StatusOr<RecordReader> RecordReader::Open(RecordFileKind kind, uint32_t ne
   if (file.substr(0, kMagic.size()) != kMagic) {
     return absl::DataLossError("the file doesn't begin as larder's do");
   }
-  if (LoadLittleEndian<uint32_t>(header + kHeaderCrcAt) !=
-      ExtendCrc32c(0, file.substr(0, kHeaderCrcAt))) {
+  if (LoadFixed<uint32_t>(header + kHeaderCrcAt) != ExtendCrc32c(0, file.substr(0, kHeaderCrcAt))) {
     return absl::DataLossError("the file's header is damaged");
   }
   char expected[sizeof(uint32_t)];
-  StoreLittleEndian(static_cast<uint32_t>(kind), expected);
+  StoreFixed(static_cast<uint32_t>(kind), expected);
   const std::string_view expected_kind(expected, sizeof(expected));
   const std::string_view actual_kind = file.substr(kKindAt, sizeof(expected));
   if (actual_kind != expected_kind) {
@@ -101,8 +100,8 @@ absl::StatusOr<RecordReader> RecordReader::Open(RecordFileKind kind, uint32_t ne
   }
   RecordReader reader;
   reader.file_ = file;
-  reader.salt_ = LoadLittleEndian<uint64_t>(header + kSaltAt);
-  reader.version_ = LoadLittleEndian<uint32_t>(header + kVersionAt);
+  reader.salt_ = LoadFixed<uint64_t>(header + kSaltAt);
+  reader.version_ = LoadFixed<uint32_t>(header + kVersionAt);
   if (reader.version_ > newest_version) {
     return absl::UnimplementedError(Concat("the file's format is version ", reader.version_,
                                            "; the newest that is known here is ", newest_version));
@@ -112,10 +111,9 @@ absl::StatusOr<RecordReader> RecordReader::Open(RecordFileKind kind, uint32_t ne
 
 std::optional<uint32_t> RecordReader::IntactLength(size_t offset) const {
   const char* frame = file_.data() + offset;
-  const auto length = LoadLittleEndian<uint32_t>(frame);
+  const auto length = LoadFixed<uint32_t>(frame);
   if (length > kMaxRecordBytes || length > file_.size() - offset - kRecordFrameBytes) return {};
-  if (LoadLittleEndian<uint32_t>(frame + kLengthCrcAt) != LengthCrc(salt_, offset, length))
-    return {};
+  if (LoadFixed<uint32_t>(frame + kLengthCrcAt) != LengthCrc(salt_, offset, length)) return {};
   return length;
 }
 
@@ -132,7 +130,7 @@ std::optional<std::string_view> RecordReader::Next() {
     }
     const std::string_view record = file_.substr(position_ + kRecordFrameBytes, *length);
     const size_t end = position_ + kRecordFrameBytes + *length;
-    if (LoadLittleEndian<uint32_t>(file_.data() + position_ + kRecordCrcAt) ==
+    if (LoadFixed<uint32_t>(file_.data() + position_ + kRecordCrcAt) ==
         RecordCrc(salt_, position_, record)) {
       damaged_bytes_ += position_ - intact_end_;
       position_ = intact_end_ = end;

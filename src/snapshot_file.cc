@@ -2,7 +2,6 @@
 
 #include "larder/internal/snapshot_file.h"
 
-#include <random>
 #include <set>
 #include <utility>
 #include <vector>
@@ -10,6 +9,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "larder/internal/mutex.h"
+#include "larder/internal/random_bits.h"
+#include "src/paths.h"
 
 namespace larder::internal {
 namespace {
@@ -48,12 +49,6 @@ std::string_view NameOf(std::string_view path) { return path.substr(path.rfind('
 
 }  // namespace
 
-std::string DirectoryOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return path.substr(0, slash == 0 ? 1 : slash);
-}
-
 absl::StatusOr<std::unique_ptr<SnapshotFile>> SnapshotFile::Create(FileSystem& files,
                                                                    const std::string& path) {
   std::unique_ptr<SnapshotFile> file(new SnapshotFile(files, path));
@@ -70,12 +65,10 @@ SnapshotFile::~SnapshotFile() {
 }
 
 absl::Status SnapshotFile::CreateTemporary() {
-  std::random_device random;
   absl::Status status;
   for (int names = 0; names < kMostNames; ++names) {
-    const uint64_t number = (uint64_t{random()} << 32) | random();
     const std::string name =
-        absl::StrCat(path_, std::string(kTemporary), absl::Hex(number, absl::kZeroPad16));
+        absl::StrCat(path_, std::string(kTemporary), absl::Hex(RandomBits(), absl::kZeroPad16));
     // Before it is there, so that no other save takes it for a leftover.
     Unfinished::Get().Add(name);
     absl::StatusOr<std::unique_ptr<AppendFile>> file = files_.Create(name);

@@ -3,13 +3,13 @@
 #include "larder/internal/snapshot_io.h"
 
 #include <algorithm>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "larder/file_system.h"
+#include "larder/internal/random_bits.h"
 
 namespace larder::internal {
 namespace {
@@ -42,9 +42,7 @@ absl::StatusOr<SnapshotSaver> SnapshotSaver::Begin(const std::string& path,
   head.saved_at = NowOf(options);
   absl::StatusOr<std::unique_ptr<SnapshotFile>> file = SnapshotFile::Create(FilesOf(options), path);
   if (!file.ok()) return AboutSnapshot(path, file.status());
-  std::random_device random;
-  const uint64_t salt = (uint64_t{random()} << 32) | random();
-  return SnapshotSaver(path, head, salt, *std::move(file));
+  return SnapshotSaver(path, head, RandomBits(), *std::move(file));
 }
 
 absl::Status SnapshotSaver::Add(const SnapshotEntry& entry) {

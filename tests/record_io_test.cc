@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "larder/internal/record_io.h"
+#include "larder/internal/bytes.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -13,7 +14,6 @@
 #include "absl/strings/string_view.h"
 #include "gtest/gtest.h"
 #include "src/crc32c.h"
-#include "src/little_endian.h"
 #include "tests/support/rounds.h"
 
 namespace larder::internal {
@@ -295,12 +295,12 @@ TEST(RecordIoTest, RecordsOfAnotherFileOrPlaceAreNotRecords) {
 // The length and its checksum, as a frame at this place begins with them.
 std::string LengthOf(size_t at, uint32_t length, uint64_t salt) {
   char checked[16];
-  StoreLittleEndian(static_cast<uint32_t>(salt), checked);
-  StoreLittleEndian(static_cast<uint64_t>(at), checked + 4);
-  StoreLittleEndian(length, checked + 12);
+  StoreFixed(static_cast<uint32_t>(salt), checked);
+  StoreFixed(static_cast<uint64_t>(at), checked + 4);
+  StoreFixed(length, checked + 12);
   std::string bytes(8, '\0');
-  StoreLittleEndian(length, bytes.data());
-  StoreLittleEndian(ExtendCrc32c(0, {checked, sizeof(checked)}), bytes.data() + 4);
+  StoreFixed(length, bytes.data());
+  StoreFixed(ExtendCrc32c(0, {checked, sizeof(checked)}), bytes.data() + 4);
   return bytes;
 }
 

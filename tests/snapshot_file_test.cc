@@ -18,6 +18,7 @@
 #include "larder/internal/snapshot_format.h"
 #include "larder/internal/snapshot_io.h"
 #include "larder/snapshot_options.h"
+#include "src/paths.h"
 #include "tests/support/faulty_file_system.h"
 #include "tests/support/temporary_directory.h"
 

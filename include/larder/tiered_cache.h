@@ -12,7 +12,6 @@
 #include <functional>
 #include <memory>
 #include <new>
-#include <random>
 #include <ranges>
 #include <string>
 #include <utility>
@@ -28,6 +27,7 @@
 #include "larder/dead_letter.h"
 #include "larder/file_system.h"
 #include "larder/internal/key_locks.h"
+#include "larder/internal/random_bits.h"
 #include "larder/internal/store_queue.h"
 #include "larder/internal/store_reader.h"
 #include "larder/journal_report.h"
@@ -222,8 +222,7 @@ class TieredCache {
   using Queue = internal::StoreQueue<K, V, Eq>;
   using Reader = internal::StoreReader<K, V, Hash, Eq>;
 
-  TieredCache(const Options& options, std::unique_ptr<Memory> memory, std::shared_ptr<Queue> queue,
-              uint64_t writer);
+  TieredCache(const Options& options, std::unique_ptr<Memory> memory, std::shared_ptr<Queue> queue);
 
   static constexpr bool kCodable = Codable<K> && Codable<V>;
 
@@ -239,7 +238,7 @@ class TieredCache {
   const WritePolicy policy_;
   const absl::Duration close_timeout_;
   Store<K, V>* const store_;
-  const uint64_t writer_;                             // WriteId::writer, without a queue
+  const uint64_t writer_ = internal::RandomBits();    // WriteId::writer, without a queue
   std::atomic<uint64_t> sequence_{0};                 // the last WriteId::sequence, without a queue
   const std::shared_ptr<internal::KeyLocks> writes_;  // held for each key while it is written
   const std::unique_ptr<Memory> memory_;
@@ -256,11 +255,10 @@ class TieredCache {
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 TieredCache<K, V, Policy, Hash, Eq>::TieredCache(const Options& options,
                                                  std::unique_ptr<Memory> memory,
-                                                 std::shared_ptr<Queue> queue, uint64_t writer)
+                                                 std::shared_ptr<Queue> queue)
     : policy_(options.write_policy),
       close_timeout_(options.write_behind.close_timeout),
       store_(options.store),
-      writer_(writer),
       writes_(std::make_shared<internal::KeyLocks>()),
       memory_(std::move(memory)),
       queue_(std::move(queue)),
@@ -287,10 +285,8 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
     if (!opened.ok()) return opened.status();
     queue = *std::move(opened);
   }
-  std::random_device random;
-  const uint64_t writer = uint64_t{random()} << 32 | random();
   std::unique_ptr<TieredCache> cache(
-      new (std::nothrow) TieredCache(options, *std::move(memory), std::move(queue), writer));
+      new (std::nothrow) TieredCache(options, *std::move(memory), std::move(queue)));
   if (cache == nullptr) return absl::ResourceExhaustedError("no memory for a cache");
   cache->LoadSnapshot(options);
   if (cache->queue_ != nullptr) {

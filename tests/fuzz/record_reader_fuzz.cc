@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include "larder/internal/bytes.h"
 #include "larder/internal/record_io.h"
 #include "src/crc32c.h"
-#include "src/little_endian.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/record_script.h"
 
@@ -26,22 +26,22 @@ constexpr uint64_t kSalt = 0x0123456789abcdef;
 template <class Number>
 std::string Bytes(Number number) {
   std::string bytes(sizeof(number), '\0');
-  StoreLittleEndian(number, bytes.data());
+  StoreFixed(number, bytes.data());
   return bytes;
 }
 
 // A record is what the format's document says it is, at the place where it was found.
 void CheckRecord(std::string_view file, std::string_view record) {
-  const auto salt = LoadLittleEndian<uint64_t>(file.data() + 12);
+  const auto salt = LoadFixed<uint64_t>(file.data() + 12);
   FUZZ_CHECK(record.data() >= file.data() + kRecordFileHeaderBytes + kRecordFrameBytes);
   FUZZ_CHECK(record.data() + record.size() <= file.data() + file.size());
   const char* frame = record.data() - kRecordFrameBytes;
   const auto offset = static_cast<uint64_t>(frame - file.data());
   const auto length = static_cast<uint32_t>(record.size());
-  FUZZ_CHECK(LoadLittleEndian<uint32_t>(frame) == length);
-  FUZZ_CHECK(LoadLittleEndian<uint32_t>(frame + 4) ==
+  FUZZ_CHECK(LoadFixed<uint32_t>(frame) == length);
+  FUZZ_CHECK(LoadFixed<uint32_t>(frame + 4) ==
              ExtendCrc32c(0, Bytes(static_cast<uint32_t>(salt)) + Bytes(offset) + Bytes(length)));
-  FUZZ_CHECK(LoadLittleEndian<uint32_t>(frame + 8) ==
+  FUZZ_CHECK(LoadFixed<uint32_t>(frame + 8) ==
              ExtendCrc32c(0, Bytes(static_cast<uint32_t>(salt >> 32)) + Bytes(offset) +
                                  std::string(record)));
 }

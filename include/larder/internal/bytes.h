@@ -29,14 +29,22 @@ constexpr U LittleEndian(U number) {
   }
 }
 
+// Writes sizeof(U) bytes.
+template <std::unsigned_integral U>
+void StoreFixed(U number, char* to) {
+  const U bytes = LittleEndian(number);
+  std::memcpy(to, &bytes, sizeof(U));
+}
+
 // Appends sizeof(U) bytes.
 template <std::unsigned_integral U>
 void AppendFixed(U number, std::string* out) {
-  const U bytes = LittleEndian(number);
-  out->append(reinterpret_cast<const char*>(&bytes), sizeof(U));
+  char bytes[sizeof(U)];
+  StoreFixed(number, bytes);
+  out->append(bytes, sizeof(U));
 }
 
-// Requires: sizeof(U) bytes.
+// Reads sizeof(U) bytes.
 template <std::unsigned_integral U>
 U LoadFixed(const char* bytes) {
   U number;

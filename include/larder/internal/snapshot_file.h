@@ -51,9 +51,6 @@ class SnapshotFile {
   std::unique_ptr<AppendFile> file_;
 };
 
-// What `path` is in; "." where it doesn't say.
-std::string DirectoryOf(const std::string& path);
-
 }  // namespace larder::internal
 
 #endif  // LARDER_INTERNAL_SNAPSHOT_FILE_H_

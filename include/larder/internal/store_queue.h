@@ -13,7 +13,6 @@
 #include <memory>
 #include <new>
 #include <optional>
-#include <random>
 #include <span>
 #include <string>
 #include <utility>
@@ -32,6 +31,7 @@
 #include "larder/internal/journal.h"
 #include "larder/internal/mutex.h"
 #include "larder/internal/pending_write.h"
+#include "larder/internal/random_bits.h"
 #include "larder/internal/write_behind.h"
 #include "larder/internal/write_payload.h"
 #include "larder/options.h"
@@ -221,11 +221,9 @@ absl::StatusOr<std::unique_ptr<StoreQueue<K, V, Eq>>> StoreQueue<K, V, Eq>::Open
     if (!opened.ok()) return opened.status();
     journal = *std::move(opened);
   }
-  std::random_device random;
-  const auto draw = [&random] { return uint64_t{random()} << 32 | random(); };
-  const uint64_t writer = journal == nullptr ? draw() : journal->writer();
+  const uint64_t writer = journal == nullptr ? RandomBits() : journal->writer();
   std::unique_ptr<StoreQueue> queue(
-      new StoreQueue(std::move(settings), std::move(journal), writer, draw()));
+      new StoreQueue(std::move(settings), std::move(journal), writer, RandomBits()));
   if (absl::Status status = queue->Restore(recovery); !status.ok()) return status;
   return queue;
 }
