@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/group_commit.h"
 
+#include <utility>
+
 namespace larder::internal {
 
 GroupCommit::Joined GroupCommit::Join(Member* member) {
@@ -21,6 +23,7 @@ GroupCommit::Joined GroupCommit::Join(Member* member) {
 std::vector<GroupCommit::Member*> GroupCommit::Take(size_t max_bytes) {
   std::vector<Member*> group;
   MutexLock lock(&mutex_);
+  group.reserve(gathering_.size());
   size_t bytes = 0;
   while (!gathering_.empty()) {
     Member* member = gathering_.front();
@@ -30,6 +33,12 @@ std::vector<GroupCommit::Member*> GroupCommit::Take(size_t max_bytes) {
     gathering_.pop_front();
   }
   return group;
+}
+
+void GroupCommit::Refuse(Member* own, absl::Status outcome) {
+  MutexLock lock(&mutex_);
+  gathering_.pop_front();
+  own->outcome_ = std::move(outcome);
 }
 
 void GroupCommit::Finish(absl::Span<Member* const> group, const absl::Status& outcome,

@@ -68,6 +68,10 @@ class GroupCommit {
   // there is one. The caller has the turn.
   std::vector<Member*> Take(size_t max_bytes);
 
+  // The same for the caller's own member, which leads and is the first of those, where Take has
+  // thrown std::bad_alloc: takes nobody else and finishes it.
+  void Refuse(Member* own, absl::Status outcome);
+
   // Gives all of `group` its outcome and lets them go: they may be gone when this returns.
   // `own` is the caller's, if it is one of them, else nullptr.
   void Finish(absl::Span<Member* const> group, const absl::Status& outcome, const Member* own);

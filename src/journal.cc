@@ -130,14 +130,17 @@ class Journal::Impl {
   }
 
   absl::Status Sync() {
-    commits_.Enter();
     absl::Status status = absl::OkStatus();
-    if (!closed_) {
-      log_.NoteAcknowledged(TakeAcknowledged());
-      log_.WriteAcknowledged();
-      status = log_.Sync();
+    commits_.Enter();
+    {
+      const Turn turn(*this);
+      if (!closed_) {
+        log_.NoteAcknowledged(TakeAcknowledged());
+        log_.WriteAcknowledged();
+        status = log_.Sync();
+      }
     }
-    Leave();
+    WriteAcknowledged();
     return status;
   }
 
@@ -145,15 +148,14 @@ class Journal::Impl {
     commits_.Close();
     syncing_.reset();
     commits_.Enter();
+    const Turn turn(*this);
     if (!closed_) {
       closed_ = true;
       log_.NoteAcknowledged(TakeAcknowledged());
       close_status_ = log_.Close();
       directory_lock_.reset();
     }
-    absl::Status status = close_status_;
-    Leave();
-    return status;
+    return close_status_;
   }
 
   JournalStats Stats() const {
@@ -162,39 +164,65 @@ class Journal::Impl {
   }
 
  private:
+  // Gives the turn, which the caller has, away at its end, whatever is thrown.
+  class Turn {
+   public:
+    explicit Turn(Impl& impl) : impl_(impl) {}
+    ~Turn() {
+      impl_.Publish();
+      impl_.commits_.Leave();
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Impl& impl_;
+  };
+
   // The caller has the turn, and `own` is its own append.
   void Lead(GroupCommit::Member* own) {
-    const std::vector<GroupCommit::Member*> group = commits_.Take(kMaxGroupBytes);
+    {
+      const Turn turn(*this);
+      std::vector<GroupCommit::Member*> group;
+      absl::Status status;
+      try {
+        group = commits_.Take(kMaxGroupBytes);
+        status = AppendGroup(group);
+      } catch (const std::bad_alloc&) {
+        status = OutOfMemory(group);
+      }
+      (status.ok() ? appends_ : failed_appends_) += std::max<size_t>(group.size(), 1);
+      Publish();
+      if (group.empty()) commits_.Refuse(own, status);
+      commits_.Finish(group, status, own);
+      log_.TidyUp();
+    }
+    WriteAcknowledged();
+  }
+
+  absl::Status AppendGroup(absl::Span<GroupCommit::Member* const> group) {
     std::vector<JournalWriteRecord> writes;
     for (const GroupCommit::Member* member : group) {
       writes.push_back({member->number(), member->payload()});
     }
     log_.NoteAcknowledged(TakeAcknowledged());
-    const absl::Status status = log_.Append(writes);
-    (status.ok() ? appends_ : failed_appends_) += group.size();
-    Publish();
-    commits_.Finish(group, status, own);
-    log_.TidyUp();
-    Leave();
+    return log_.Append(writes);
   }
 
-  // Gives the turn away. What is acknowledged while nobody has it is written at once, and while
-  // somebody has it, by that thread.
-  void Leave() {
-    Publish();
-    commits_.Leave();
-    WriteAcknowledged();
+  absl::Status OutOfMemory(absl::Span<GroupCommit::Member* const> group) {
+    for (const GroupCommit::Member* member : group) log_.Forget(member->number());
+    return log_.GiveUp(absl::ResourceExhaustedError("no memory to write to the journal"));
   }
 
+  // What is acknowledged while nobody has the turn is written at once, and while somebody has it,
+  // by that thread.
   void WriteAcknowledged() {
     while (HasAcknowledged() && commits_.TryEnter()) {
+      const Turn turn(*this);
       log_.NoteAcknowledged(TakeAcknowledged());
-      if (!closed_) {
-        log_.WriteAcknowledged();
-        log_.TidyUp();
-      }
-      Publish();
-      commits_.Leave();
+      if (closed_) continue;
+      log_.WriteAcknowledged();
+      log_.TidyUp();
     }
   }
 

@@ -235,6 +235,10 @@ absl::Status JournalLog::GiveUpActive(absl::Status error) {
   return Failed(std::move(error));
 }
 
+absl::Status JournalLog::GiveUp(absl::Status error) {
+  return active_ != nullptr ? GiveUpActive(std::move(error)) : Failed(std::move(error));
+}
+
 absl::Status JournalLog::Failed(absl::Status error) {
   live_record_due_ = true;
   ++failed_files_;

@@ -48,6 +48,11 @@ class JournalLog {
   // from call to call.
   absl::Status Append(absl::Span<const JournalWriteRecord> writes);
 
+  // For an Append that memory ran out in: a write of it doesn't count, and nobody knows what the
+  // file has. Returns `error`.
+  void Forget(uint64_t sequence) { segments_.Acknowledge(sequence); }
+  absl::Status GiveUp(absl::Status error);
+
   // These need no replay; goes to the file with what is written next.
   void NoteAcknowledged(absl::Span<const uint64_t> sequences);
 

@@ -103,6 +103,7 @@ class Model {
 
   void Apply(const internal::JournalAcknowledgedRecord& acknowledged) {
     if (acknowledged.number != next_acknowledgement_) complete_ = false;
+    if (acknowledged.last_sequence != last_write_) complete_ = false;
     next_acknowledgement_ = acknowledged.number + 1;
     for (const uint64_t sequence : acknowledged.sequences) {
       Seen(sequence);
@@ -251,7 +252,7 @@ std::vector<std::string> Seeds() {
   const std::string write = internal::EncodeJournalWrite({5, "five"});
   const std::string start =
       internal::EncodeJournalStart({.writer = 1, .next_sequence = 5, .schema = "s"});
-  const std::string acknowledged = internal::EncodeJournalAcknowledged(0, {5});
+  const std::string acknowledged = internal::EncodeJournalAcknowledged({0, 5, {5}});
   const std::string live = internal::EncodeJournalLive({5, 300});
   std::vector<std::string> seeds = {
       all,
