@@ -2,7 +2,10 @@
 
 #include "larder/internal/dead_letter_file.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "absl/strings/numbers.h"
 
 #include "larder/internal/bytes.h"
 #include "larder/internal/random_bits.h"
@@ -40,79 +43,130 @@ std::optional<DeadLetterRecord> Decoded(std::string_view bytes) {
   return record;
 }
 
+// Of the files that are there, ascending.
+absl::StatusOr<std::vector<uint64_t>> Numbers(const std::string& path, FileSystem& files) {
+  const absl::StatusOr<std::vector<std::string>> names = files.List(DirectoryOf(path));
+  if (!names.ok()) return names.status();
+  const std::string start = path.substr(path.rfind('/') + 1) + ".";
+  std::vector<uint64_t> numbers;
+  for (const std::string& name : *names) {
+    uint64_t number = 0;
+    if (name.starts_with(start) && absl::SimpleAtoi(name.substr(start.size()), &number)) {
+      numbers.push_back(number);
+    }
+  }
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+// Appends to `records` those of one file.
+absl::Status ReadFile(const std::string& path, std::string_view schema, FileSystem& files,
+                      std::vector<DeadLetterRecord>* records) {
+  const absl::StatusOr<std::string> bytes = files.Read(path);
+  if (!bytes.ok()) return bytes.status();
+  absl::StatusOr<RecordReader> reader =
+      RecordReader::Open(RecordFileKind::kDeadLetters, kVersion, *bytes);
+  if (!reader.ok()) return reader.status();
+  const std::optional<std::string_view> written_schema = reader->Next();
+  // The first write was cut short.
+  if (!written_schema.has_value()) return absl::OkStatus();
+  if (*written_schema != schema) {
+    return absl::FailedPreconditionError(
+        Concat("holds \"", *written_schema, "\", not \"", schema, "\""));
+  }
+  while (const std::optional<std::string_view> next = reader->Next()) {
+    std::optional<DeadLetterRecord> record = Decoded(*next);
+    if (!record.has_value()) return absl::DataLossError("a record is no dead letter");
+    records->push_back(*std::move(record));
+  }
+  if (reader->damaged_bytes() == 0) return absl::OkStatus();
+  return absl::DataLossError(
+      Concat(reader->damaged_bytes(), " bytes are damaged, of ", bytes->size()));
+}
+
 }  // namespace
 
 DeadLetterFile::DeadLetterFile(std::string path, std::string schema, FileSystem& files)
     : path_(std::move(path)), schema_(std::move(schema)), files_(files) {}
 
-absl::StatusOr<DeadLetterFile::Output> DeadLetterFile::Create() {
-  for (;;) {
-    const std::string path = Concat(path_, ".", ++number_);
-    absl::StatusOr<std::unique_ptr<AppendFile>> file = files_.Create(path);
-    if (absl::IsAlreadyExists(file.status())) continue;
-    if (!file.ok()) {
-      --number_;
-      return file.status();
-    }
-    Output output{.file = *std::move(file),
-                  .writer = RecordWriter(RecordFileKind::kDeadLetters, kVersion, RandomBits())};
-    std::string bytes = output.writer.Header();
-    output.writer.Add(schema_, &bytes);
-    if (absl::Status status = output.file->Append(bytes); !status.ok()) return status;
-    if (absl::Status status = files_.SyncDirectory(DirectoryOf(path)); !status.ok()) return status;
-    return output;
+absl::Status DeadLetterFile::Open() {
+  MutexLock lock(&mutex_);
+  const absl::StatusOr<std::vector<uint64_t>> numbers = Numbers(path_, files_);
+  if (!numbers.ok()) return numbers.status();
+  if (!numbers->empty()) number_ = numbers->back();
+  absl::Status status = Create();
+  Drop();
+  return status;
+}
+
+std::string DeadLetterFile::NumberedPath() const { return Concat(path_, ".", number_); }
+
+absl::Status DeadLetterFile::Create() {
+  absl::StatusOr<std::unique_ptr<AppendFile>> file;
+  do {
+    ++number_;
+    file = files_.Create(NumberedPath());
+  } while (absl::IsAlreadyExists(file.status()));
+  if (!file.ok()) {
+    --number_;
+    return file.status();
   }
+  output_.emplace(
+      Output{.file = *std::move(file),
+             .writer = RecordWriter(RecordFileKind::kDeadLetters, kVersion, RandomBits())});
+  std::string bytes = output_->writer.Header();
+  output_->writer.Add(schema_, &bytes);
+  if (absl::Status status = output_->file->Append(bytes); !status.ok()) return status;
+  return files_.SyncDirectory(DirectoryOf(path_));
+}
+
+// Nobody knows what is in the file after an error.
+void DeadLetterFile::Drop() {
+  if (!output_.has_value()) return;
+  const bool is_empty = !output_->has_records;
+  output_.reset();
+  if (is_empty && files_.Remove(NumberedPath()).ok()) --number_;
 }
 
 absl::Status DeadLetterFile::Append(const DeadLetterRecord& record) {
   MutexLock lock(&mutex_);
   absl::Status status = Write(record);
-  // Nobody knows what of it is there.
-  if (!status.ok()) output_.reset();
+  if (!status.ok()) Drop();
   return status;
 }
 
 absl::Status DeadLetterFile::Write(const DeadLetterRecord& record) {
   if (!output_.has_value()) {
-    absl::StatusOr<Output> output = Create();
-    if (!output.ok()) return output.status();
-    output_.emplace(*std::move(output));
+    if (absl::Status status = Create(); !status.ok()) return status;
   }
   std::string bytes;
   output_->writer.Add(Encoded(record), &bytes);
+  output_->is_synced = false;
   if (absl::Status status = output_->file->Append(bytes); !status.ok()) return status;
-  return output_->file->Sync();
+  output_->has_records = true;
+  return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<DeadLetterRecord>> ReadDeadLetterFile(const std::string& path,
-                                                                 std::string_view schema,
-                                                                 FileSystem& files) {
-  absl::StatusOr<std::string> bytes = files.Read(path);
-  if (!bytes.ok()) return bytes.status();
-  absl::StatusOr<RecordReader> reader =
-      RecordReader::Open(RecordFileKind::kDeadLetters, kVersion, *bytes);
-  if (!reader.ok()) {
-    return absl::Status(reader.status().code(), Concat(path, ": ", reader.status().message()));
-  }
-  const std::optional<std::string_view> written_schema = reader->Next();
-  if (!written_schema.has_value()) {
-    return absl::DataLossError(Concat(path, ": does not say what it holds"));
-  }
-  if (*written_schema != schema) {
-    return absl::FailedPreconditionError(
-        Concat(path, ": holds \"", *written_schema, "\", not \"", schema, "\""));
-  }
+absl::Status DeadLetterFile::Sync() {
+  MutexLock lock(&mutex_);
+  if (!output_.has_value() || output_->is_synced) return absl::OkStatus();
+  absl::Status status = output_->file->Sync();
+  output_->is_synced = true;
+  if (!status.ok()) Drop();
+  return status;
+}
+
+absl::StatusOr<std::vector<DeadLetterRecord>> ReadDeadLetterFiles(const std::string& path,
+                                                                  std::string_view schema,
+                                                                  FileSystem& files) {
+  const absl::StatusOr<std::vector<uint64_t>> numbers = Numbers(path, files);
+  if (!numbers.ok()) return numbers.status();
   std::vector<DeadLetterRecord> records;
-  while (const std::optional<std::string_view> next = reader->Next()) {
-    std::optional<DeadLetterRecord> record = Decoded(*next);
-    if (!record.has_value()) {
-      return absl::DataLossError(Concat(path, ": a record is no dead letter"));
+  for (uint64_t number : *numbers) {
+    const std::string file = Concat(path, ".", number);
+    if (absl::Status status = ReadFile(file, schema, files, &records); !status.ok()) {
+      return absl::Status(status.code(), Concat(file, ": ", status.message()));
     }
-    records.push_back(*std::move(record));
-  }
-  if (reader->damaged_bytes() > 0) {
-    return absl::DataLossError(
-        Concat(path, ": ", reader->damaged_bytes(), " bytes are damaged, of ", bytes->size()));
   }
   return records;
 }

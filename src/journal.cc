@@ -49,6 +49,9 @@ absl::StatusOr<std::vector<uint64_t>> ListSegments(FileSystem& files,
   return numbers;
 }
 
+// More than one process makes.
+constexpr uint64_t kSegmentGap = uint64_t{1} << 40;
+
 absl::StatusOr<JournalLog::Found> Recover(const JournalSettings& settings, FileSystem& files,
                                           JournalRecovery* recovery) {
   const absl::StatusOr<std::vector<uint64_t>> numbers = ListSegments(files, settings.directory);
@@ -67,6 +70,10 @@ absl::StatusOr<JournalLog::Found> Recover(const JournalSettings& settings, FileS
   }
   if (replay.last_sequence() > kMaxSequence - 2 * kSequenceGap) {
     return absl::ResourceExhaustedError(Concat(settings.directory, ": no sequences are left"));
+  }
+  if (!numbers->empty() && numbers->back() > kMaxJournalSegment - kSegmentGap) {
+    return absl::ResourceExhaustedError(Concat(settings.directory, ": no segments are left after ",
+                                               JournalSegmentName(numbers->back())));
   }
   found.writer = replay.writer().has_value() ? *replay.writer() : RandomBits();
   found.next_sequence = numbers->empty() ? 1 : replay.last_sequence() + kSequenceGap;
@@ -121,10 +128,13 @@ class Journal::Impl {
   }
 
   void Acknowledge(absl::Span<const uint64_t> sequences) {
-    if (sequences.empty()) return;
-    {
+    if (sequences.empty() || !acknowledges_.load(std::memory_order_relaxed)) return;
+    try {
       MutexLock lock(&mutex_);
       acknowledged_.insert(acknowledged_.end(), sequences.begin(), sequences.end());
+    } catch (const std::bad_alloc&) {
+      acknowledges_.store(false, std::memory_order_relaxed);
+      throw;
     }
     WriteAcknowledged();
   }
@@ -145,6 +155,7 @@ class Journal::Impl {
   }
 
   absl::Status Close() {
+    MutexLock closing(&close_mutex_);
     commits_.Close();
     syncing_.reset();
     commits_.Enter();
@@ -167,8 +178,10 @@ class Journal::Impl {
   // Gives the turn, which the caller has, away at its end, whatever is thrown.
   class Turn {
    public:
-    explicit Turn(Impl& impl) : impl_(impl) {}
+    explicit Turn(Impl& impl) : impl_(impl), exceptions_(std::uncaught_exceptions()) {}
     ~Turn() {
+      // Only memory that runs out throws.
+      if (std::uncaught_exceptions() > exceptions_) impl_.RunOut().IgnoreError();
       impl_.Publish();
       impl_.commits_.Leave();
     }
@@ -177,6 +190,7 @@ class Journal::Impl {
 
    private:
     Impl& impl_;
+    const int exceptions_;
   };
 
   // The caller has the turn, and `own` is its own append.
@@ -205,13 +219,21 @@ class Journal::Impl {
     for (const GroupCommit::Member* member : group) {
       writes.push_back({member->number(), member->payload()});
     }
+    if (closed_) return absl::FailedPreconditionError("the journal is closed");
     log_.NoteAcknowledged(TakeAcknowledged());
     return log_.Append(writes);
   }
 
+  // An acknowledgement that is lost makes all later ones wrong: an older write would be replayed
+  // without the newer ones of its key. So from now on everything is kept.
+  absl::Status RunOut() {
+    acknowledges_.store(false, std::memory_order_relaxed);
+    return log_.Abandon(out_of_memory_);
+  }
+
   absl::Status OutOfMemory(absl::Span<GroupCommit::Member* const> group) {
     for (const GroupCommit::Member* member : group) log_.Forget(member->number());
-    return log_.GiveUp(absl::ResourceExhaustedError("no memory to write to the journal"));
+    return RunOut();
   }
 
   // What is acknowledged while nobody has the turn is written at once, and while somebody has it,
@@ -233,7 +255,9 @@ class Journal::Impl {
 
   std::vector<uint64_t> TakeAcknowledged() {
     MutexLock lock(&mutex_);
-    return std::exchange(acknowledged_, {});
+    std::vector<uint64_t> taken = std::exchange(acknowledged_, {});
+    if (!acknowledges_.load(std::memory_order_relaxed)) taken.clear();
+    return taken;
   }
 
   // The caller has the turn.
@@ -247,10 +271,14 @@ class Journal::Impl {
   }
 
   const uint64_t writer_;
+  Mutex close_mutex_;  // held while the journal is closed, by whoever is first
   mutable Mutex mutex_;
   std::vector<uint64_t> acknowledged_ ABSL_GUARDED_BY(mutex_);
   JournalStats stats_ ABSL_GUARDED_BY(mutex_);
-  std::atomic<bool> unsynced_{false};  // a hint for the thread that syncs
+  const absl::Status out_of_memory_ =  // made while there is some
+      absl::ResourceExhaustedError("no memory to write to the journal");
+  std::atomic<bool> acknowledges_{true};  // false once one was lost
+  std::atomic<bool> unsynced_{false};     // a hint for the thread that syncs
 
   // Whoever has the turn of commits_ may use these.
   std::unique_ptr<FileSystem::Lock> directory_lock_;

@@ -20,6 +20,8 @@ namespace larder::internal {
 
 inline constexpr uint32_t kJournalVersion = 1;
 inline constexpr uint64_t kMaxSequence = (uint64_t{1} << 63) - 1;
+inline constexpr uint64_t kMaxJournalSegment =
+    9'999'999'999'999'999;                       // as many digits as names have
 inline constexpr size_t kJournalWriteBytes = 9;  // of a write's record, before its payload
 
 // A record's payload and schema point into what it was decoded from.

@@ -41,8 +41,10 @@ JournalLog::JournalLog(const JournalSettings& settings, Found found)
       unsynced_writes_(std::move(found.unsynced)) {}
 
 absl::Status JournalLog::Append(absl::Span<const JournalWriteRecord> writes) {
+  // The start of a new segment names what was used before these.
+  absl::Status made = MakeActive();
   next_sequence_ = writes.back().sequence + 1;
-  if (absl::Status status = MakeActive(); !status.ok()) return status;
+  if (!made.ok()) return made;
   RecordWriter writer = *writer_;
   std::string bytes;
   AddAcknowledged(&writer, &bytes);
@@ -146,7 +148,10 @@ absl::Status JournalLog::StartSegment() {
   const bool with_live = live_record_due_ || segments_.live() * kBytesOfLiveWrite <
                                                  settings_.segment_bytes / kLivePartOfSegment;
   const std::string bytes = SegmentStart(&writer, with_live);
-  if (absl::Status status = WriteFirst(path, bytes); !status.ok()) {
+  absl::StatusOr<std::unique_ptr<AppendFile>> file = files_.Create(path);
+  if (!file.ok()) return Failed(file.status());
+  active_ = *std::move(file);
+  if (absl::Status status = WriteFirst(bytes); !status.ok()) {
     active_.reset();
     // If it stays it does no harm, but it is to go one day.
     const absl::Status removed = files_.Remove(path);
@@ -192,11 +197,8 @@ std::string JournalLog::SegmentStart(RecordWriter* writer, bool with_live) const
   return bytes;
 }
 
-// Makes the file active_, which has nothing but `bytes`, on the disk.
-absl::Status JournalLog::WriteFirst(const std::string& path, const std::string& bytes) {
-  absl::StatusOr<std::unique_ptr<AppendFile>> file = files_.Create(path);
-  if (!file.ok()) return file.status();
-  active_ = *std::move(file);
+// Takes the new active file, with these bytes, to the disk.
+absl::Status JournalLog::WriteFirst(const std::string& bytes) {
   if (absl::Status status = active_->Append(bytes); !status.ok()) return status;
   ++syncs_;
   if (absl::Status status = active_->Sync(); !status.ok()) return status;
@@ -235,8 +237,11 @@ absl::Status JournalLog::GiveUpActive(absl::Status error) {
   return Failed(std::move(error));
 }
 
-absl::Status JournalLog::GiveUp(absl::Status error) {
-  return active_ != nullptr ? GiveUpActive(std::move(error)) : Failed(std::move(error));
+absl::Status JournalLog::Abandon(absl::Status error) {
+  active_.reset();
+  unsynced_ = false;
+  given_up_ = true;
+  return Failed(std::move(error));
 }
 
 absl::Status JournalLog::Failed(absl::Status error) {

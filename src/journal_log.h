@@ -48,10 +48,11 @@ class JournalLog {
   // from call to call.
   absl::Status Append(absl::Span<const JournalWriteRecord> writes);
 
-  // For an Append that memory ran out in: a write of it doesn't count, and nobody knows what the
-  // file has. Returns `error`.
+  // For a call that memory ran out in, whatever it has done: nobody knows what the active file has,
+  // so it isn't used again. Returns `error`.
+  absl::Status Abandon(absl::Status error);
+  // The same for a write of an Append: it doesn't count.
   void Forget(uint64_t sequence) { segments_.Acknowledge(sequence); }
-  absl::Status GiveUp(absl::Status error);
 
   // These need no replay; goes to the file with what is written next.
   void NoteAcknowledged(absl::Span<const uint64_t> sequences);
@@ -86,7 +87,7 @@ class JournalLog {
   absl::Status StartSegment();
   void DropUnsyncedAcknowledged();
   std::string SegmentStart(RecordWriter* writer, bool with_live) const;
-  absl::Status WriteFirst(const std::string& path, const std::string& bytes);
+  absl::Status WriteFirst(const std::string& bytes);
   absl::Status SyncActive();
   absl::Status SealActive();
   void AddAcknowledged(RecordWriter* writer, std::string* out) const;

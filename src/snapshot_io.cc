@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "larder/file_system.h"
 #include "larder/internal/random_bits.h"
+#include "src/paths.h"
 
 namespace larder::internal {
 namespace {
@@ -96,6 +97,12 @@ absl::StatusOr<std::unique_ptr<LoadedSnapshot>> LoadedSnapshot::Read(
 
 absl::Status LoadedSnapshot::Annotated(const absl::Status& status) const {
   return AboutSnapshot(path, status);
+}
+
+absl::Status RemoveSnapshot(const std::string& path, const SnapshotOptions& options) {
+  FileSystem& files = FilesOf(options);
+  if (absl::Status status = files.Remove(path); !status.ok()) return status;
+  return files.SyncDirectory(DirectoryOf(path));
 }
 
 }  // namespace larder::internal

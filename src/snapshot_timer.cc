@@ -29,6 +29,12 @@ SnapshotTimer::SnapshotTimer(absl::Duration interval, Save save, Told told)
       told_(std::move(told)),
       last_(absl::UnavailableError("no snapshot was saved yet")) {
   if (interval == absl::InfiniteDuration()) return;
+  if (interval <= absl::ZeroDuration()) {
+    const internal::MutexLock lock(&mutex_);
+    last_ = absl::InvalidArgumentError(
+        absl::StrCat("interval must be positive, is ", absl::FormatDuration(interval)));
+    return;
+  }
   try {
     thread_ = std::make_unique<internal::MaintenanceThread>(
         interval, [this] { static_cast<void>(SaveNow()); });

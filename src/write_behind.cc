@@ -80,7 +80,8 @@ void WriteBehind::Restore(std::vector<WritePtr> writes) {
     Afterwards afterwards;
     {
       MutexLock lock(&mutex_);
-      queue_.Add(queued, now, &afterwards.resolved);
+      queue_.Add(queued, now, &resolved_);
+      NoteResolved(&afterwards);
     }
     Finish(afterwards);
   }
@@ -98,6 +99,7 @@ absl::StatusOr<WriteBehind::Reservation> WriteBehind::Reserve(const PendingWrite
       ++reservations_;
       return Reservation(this, waiter.needs, /*write_through=*/false);
     }
+    if (is_through && TargetCall::IsInside(this)) return InsideTargetError();
     waits = options_.when_full == WhenFull::kBlock && room_.CanEverFit(waiter.needs) &&
             !TargetCall::IsInside(this);
     if (is_through) ++reservations_;
@@ -183,7 +185,8 @@ bool WriteBehind::Add(Reservation& room, std::unique_ptr<QueuedWrite> write) {
   bool has_threads;
   {
     MutexLock lock(&mutex_);
-    queue_.Add(write, now, &afterwards.resolved);
+    queue_.Add(write, now, &resolved_);
+    NoteResolved(&afterwards);
     Release(room, &afterwards);
     WakeWorker(now, &afterwards);
     has_threads = has_threads_;
@@ -223,17 +226,21 @@ absl::Status WriteBehind::FlushUntil(int64_t deadline) {
     while (!call.done.IsSet() && RunOnce() > 0) {
     }
   }
-  if (call.done.IsSet()) return absl::OkStatus();
-  {
+  bool was_listed = false;
+  if (!call.done.IsSet()) {
     MutexLock lock(&mutex_);
-    if (queue_.EndFlush(&call)) return LeftError(call.entries, call.bytes, queue_.last_error());
+    was_listed = queue_.EndFlush(&call);
   }
-  call.done.Wait();
-  return absl::OkStatus();
+  if (!was_listed) call.done.Wait();
+  if (!was_listed && !call.is_cut_off) return absl::OkStatus();
+  MutexLock lock(&mutex_);
+  return LeftError(call.entries, call.bytes, queue_.last_error());
 }
 
 WriteBehind::Left WriteBehind::Close(absl::Duration timeout, bool give_up_rest) {
-  if (TargetCall::IsInside(this)) return {.status = InsideTargetError(), .writes = {}};
+  if (TargetCall::IsInside(this)) {
+    return {.status = InsideTargetError(), .writes = {}, .is_refused = true};
+  }
   const int64_t deadline = DeadlineAfter(timeout);
   Afterwards afterwards;
   {
@@ -253,7 +260,15 @@ WriteBehind::Left WriteBehind::Close(absl::Duration timeout, bool give_up_rest) 
   FlushUntil(deadline).IgnoreError();
   Stop();
   Left left = TakeLeft(give_up_rest);
+  Afterwards cut_off;
+  {
+    MutexLock lock(&mutex_);
+    queue_.CutOffFlushes(&resolved_);
+    NoteResolved(&cut_off);
+  }
+  Finish(cut_off);
   MutexLock lock(&mutex_);
+  while (finishing_) closing_goes_on_.Wait(&mutex_);
   closed_ = true;
   closing_goes_on_.NotifyAll();
   left_ = left;
@@ -271,9 +286,10 @@ WriteBehind::Left WriteBehind::TakeLeft(bool give_up_rest) {
     MutexLock lock(&mutex_);
     for (write = queue_.FirstQueued(); write != nullptr;) {
       QueuedWrite* const next = WriteQueue::NextQueued(write);
-      if (write->through != nullptr) queue_.Remove(write, too_late, &afterwards.resolved);
+      if (write->through != nullptr) queue_.Remove(write, too_late, &resolved_);
       write = next;
     }
+    NoteResolved(&afterwards);
     write = queue_.FirstQueued();
     const WriteAmount queued = Queued();
     if (queued.entries > 0) {
@@ -290,7 +306,8 @@ WriteBehind::Left WriteBehind::TakeLeft(bool give_up_rest) {
     {
       MutexLock lock(&mutex_);
       QueuedWrite* const next = WriteQueue::NextQueued(write);
-      if (given_up) queue_.Remove(write, reason, &removed.resolved);
+      if (given_up) queue_.Remove(write, reason, &resolved_);
+      NoteResolved(&removed);
       write = next;
     }
     Finish(removed);

@@ -13,7 +13,7 @@ namespace larder::internal {
 
 // What is left to do when the lock was released: see Finish.
 struct WriteBehind::Afterwards {
-  WriteQueue::Resolved resolved;
+  bool has_resolved = false;  // there is something in resolved_, and nobody else who sees to it
   WriteRoom::Waiter* granted = nullptr;
   Sleepers::Sleeper* woken = nullptr;
 };

@@ -42,6 +42,13 @@ absl::Status CheckBackoffs(absl::Duration first, absl::Duration max) {
   return Invalid("max_backoff", rule.c_str(), absl::FormatDuration(max));
 }
 
+template <class Enum>
+absl::Status CheckEnum(const char* field, Enum value, Enum last) {
+  const int number = static_cast<int>(value);
+  const bool is_one = number >= 0 && number <= static_cast<int>(last);
+  return is_one ? absl::OkStatus() : Invalid(field, "be one that is named", number);
+}
+
 }  // namespace
 
 absl::Status WriteBehindOptions::Validate() const {
@@ -51,7 +58,10 @@ absl::Status WriteBehindOptions::Validate() const {
         CheckPositive("batch_size", uint64_t{batch_size}),
         CheckNotNegative("batch_delay", batch_delay), CheckBackoffs(first_backoff, max_backoff),
         CheckNotNegative("close_timeout", close_timeout),
-        CheckPositive("sync_interval", sync_interval)}) {
+        CheckPositive("sync_interval", sync_interval),
+        CheckEnum("durability", durability, Durability::kJournalSync),
+        CheckEnum("coalescing", coalescing, Coalescing::kNone),
+        CheckEnum("when_full", when_full, WhenFull::kWriteThrough)}) {
     if (!status.ok()) return status;
   }
   if (threads < 1 || threads > kMostThreads) return Invalid("threads", "be within 1..256", threads);

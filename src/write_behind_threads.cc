@@ -242,7 +242,7 @@ void WriteBehind::Complete(std::span<WriteChain*> chains, size_t begin, const Re
     for (size_t i = 0; i < size; ++i) {
       WriteChain*& chain = chains[begin + i];
       const bool is_to_give_up =
-          queue_.Complete(chain, outcomes[i], results.of(begin + i), now, &afterwards.resolved);
+          queue_.Complete(chain, outcomes[i], results.of(begin + i), now, &resolved_);
       if (!is_to_give_up) chain = nullptr;
     }
     AfterCompletion(now, &afterwards);
@@ -260,7 +260,7 @@ void WriteBehind::GiveUp(std::span<WriteChain* const> chains) {
     Afterwards afterwards;
     {
       MutexLock lock(&mutex_);
-      queue_.CompleteGiveUp(chain, status, now, &afterwards.resolved);
+      queue_.CompleteGiveUp(chain, status, now, &resolved_);
       AfterCompletion(now, &afterwards);
     }
     Finish(afterwards);
@@ -277,24 +277,59 @@ absl::Status WriteBehind::CallGiveUp(const QueuedWrite& write, const absl::Statu
 }
 
 void WriteBehind::AfterCompletion(int64_t now, Afterwards* afterwards) {
+  NoteResolved(afterwards);
   MakeRoom(afterwards);
   queue_.set_hurries(room_.has_waiters());
   WakeWorker(now, afterwards);
 }
 
-// Acknowledges, tells and frees what was resolved, and wakes who waits. Acknowledges first: who has
-// waited for a write finds it acknowledged.
+void WriteBehind::NoteResolved(Afterwards* afterwards) {
+  afterwards->has_resolved = !resolved_.empty() && !finishing_;
+}
+
 void WriteBehind::Finish(const Afterwards& afterwards) {
+  if (afterwards.has_resolved) FinishResolved();
+  // Whoever is woken takes its element of the list with it.
+  for (WriteRoom::Waiter* waiter = afterwards.granted; waiter != nullptr;) {
+    std::exchange(waiter, waiter->after)->done.Set();
+  }
+  for (Sleepers::Sleeper* sleeper = afterwards.woken; sleeper != nullptr;) {
+    std::exchange(sleeper, sleeper->after)->woken.Set();
+  }
+}
+
+// One thread at a time, so that acknowledgements come in the order in which writes were resolved:
+// if one came before that of an older write of its key, and then a crash, the older write would be
+// replayed alone. Who finds another thread at it leaves to that what it has resolved itself.
+void WriteBehind::FinishResolved() {
+  for (bool is_mine = false;;) {
+    WriteQueue::Resolved resolved;
+    {
+      MutexLock lock(&mutex_);
+      if (finishing_ && !is_mine) return;
+      resolved = std::exchange(resolved_, {});
+      is_mine = finishing_ = !resolved.empty();
+      if (!is_mine) {
+        if (closing_) closing_goes_on_.NotifyAll();
+        return;
+      }
+    }
+    Finish(resolved);
+  }
+}
+
+// Acknowledges, tells and frees. Acknowledges first: who has waited for a write finds it
+// acknowledged.
+void WriteBehind::Finish(const WriteQueue::Resolved& resolved) {
   std::array<uint64_t, kSlice> sequences;
   size_t size = 0;
-  for (const QueuedWrite* write = afterwards.resolved.writes; write != nullptr;
-       write = write->newer) {
+  for (const QueuedWrite* write = resolved.writes; write != nullptr; write = write->newer) {
     sequences[size++] = write->write->sequence();
     if (size < kSlice && write->newer != nullptr) continue;
     CallAcknowledge({sequences.data(), size});
     size = 0;
   }
-  for (QueuedWrite* write = afterwards.resolved.writes; write != nullptr;) {
+  for (QueuedWrite* write = resolved.writes; write != nullptr;) {
     if (write->through != nullptr) {
       auto* const call = static_cast<ThroughCall*>(write->through);
       call->status = write->error;
@@ -302,15 +337,8 @@ void WriteBehind::Finish(const Afterwards& afterwards) {
     }
     delete std::exchange(write, write->newer);
   }
-  // Whoever is woken takes its element of the list with it.
-  for (WriteQueue::FlushMark* mark = afterwards.resolved.flushes; mark != nullptr;) {
+  for (WriteQueue::FlushMark* mark = resolved.flushes; mark != nullptr;) {
     static_cast<FlushCall*>(std::exchange(mark, mark->next))->done.Set();
-  }
-  for (WriteRoom::Waiter* waiter = afterwards.granted; waiter != nullptr;) {
-    std::exchange(waiter, waiter->after)->done.Set();
-  }
-  for (Sleepers::Sleeper* sleeper = afterwards.woken; sleeper != nullptr;) {
-    std::exchange(sleeper, sleeper->after)->woken.Set();
   }
 }
 

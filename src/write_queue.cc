@@ -56,8 +56,7 @@ void WriteQueue::Add(std::unique_ptr<QueuedWrite>& write, int64_t now, Resolved*
     CountBytes(*place, write->write->bytes(), place->write->bytes());
     SwapWrites(*place, *write);
     ++counts_.coalesced;
-    write->newer = resolved->writes;
-    resolved->writes = write.release();
+    resolved->Push(write.release());
     return;
   }
   const bool is_new = chain == nullptr;
@@ -293,8 +292,7 @@ void WriteQueue::Resolve(QueuedWrite* write, Resolved* resolved) {
       link = &mark->next;
     }
   }
-  write->newer = resolved->writes;
-  resolved->writes = write;
+  resolved->Push(write);
 }
 
 void WriteQueue::DropThroughsOf(WriteChain* chain, const absl::Status& error, Resolved* resolved) {
@@ -360,6 +358,16 @@ bool WriteQueue::EndFlush(FlushMark* mark) {
   if (*link == nullptr) return false;
   *link = mark->next;
   return true;
+}
+
+void WriteQueue::CutOffFlushes(Resolved* resolved) {
+  while (flushes_ != nullptr) {
+    FlushMark* const mark = flushes_;
+    flushes_ = mark->next;
+    mark->is_cut_off = true;
+    mark->next = resolved->flushes;
+    resolved->flushes = mark;
+  }
 }
 
 void WriteQueue::Remove(QueuedWrite* write, const absl::Status& error, Resolved* resolved) {

@@ -226,10 +226,25 @@ TEST_P(WriteFirst, PutOptionsAreThoseOfTheEntry) {
   EXPECT_EQ(Get("b"), "1");
 }
 
-TEST_P(WriteFirst, ThereIsNothingToFlushOrToClose) {
+TEST_P(WriteFirst, ThereIsNothingToFlushAndNothingIsWrittenAfterClose) {
   EXPECT_EQ(tiered().Flush(absl::ZeroDuration()), absl::OkStatus());
-  EXPECT_EQ(tiered().Close(absl::ZeroDuration()), absl::OkStatus());
   EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  EXPECT_EQ(tiered().Close(absl::ZeroDuration()), absl::OkStatus());
+  EXPECT_EQ(tiered().Put("a", "2"), absl::FailedPreconditionError("the cache is closed"));
+  EXPECT_EQ(tiered().Erase("a"), absl::FailedPreconditionError("the cache is closed"));
+  EXPECT_EQ(Get("a"), "1");
+}
+
+TEST_P(WriteFirst, AStoreThatClosesTheCacheIsToldThatItCanNot) {
+  absl::Status closed;
+  store_.set_script([&](Call, const std::string&) {
+    closed = tiered().Close(absl::InfiniteDuration());
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  EXPECT_TRUE(absl::IsFailedPrecondition(closed)) << closed;
+  store_.set_script(nullptr);
+  EXPECT_EQ(tiered().Put("a", "2"), absl::OkStatus());
 }
 
 TEST_F(TieredCacheTest, GetAsyncAnswersFromMemoryAndFromTheStore) {
@@ -284,6 +299,7 @@ TEST_F(TieredSnapshot, QueuedWritesGoBeforeIt) {
   options_.write_behind.durability = Durability::kJournal;
   options_.write_behind.journal_directory = "journal";
   EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  EXPECT_EQ(tiered().Flush(absl::Minutes(5)), absl::OkStatus());
   ASSERT_TRUE(tiered().SaveSnapshot().ok());
   const std::string older = files_.Files().at("cache.snapshot");
   EXPECT_EQ(tiered().Put("a", "2"), absl::OkStatus());
@@ -292,6 +308,29 @@ TEST_F(TieredSnapshot, QueuedWritesGoBeforeIt) {
   files_.SetFile("cache.snapshot", older);  // as if the process had crashed
   EXPECT_EQ(Get("a"), "2");
   EXPECT_EQ(tiered().LoadedSnapshot()->refused, 1u);
+}
+
+TEST_F(TieredSnapshot, WhatTheStoreHasNotYetIsLeftOut) {
+  options_.write_policy = WritePolicy::kBehind;
+  store_.SetRow("a", "stored");
+  EXPECT_EQ(tiered().Put("a", "queued"), absl::OkStatus());
+  EXPECT_EQ(tiered().SaveSnapshot()->entries, 0u);
+  const std::string snapshot = files_.Files().at("cache.snapshot");
+  FailWrites(absl::UnavailableError("down"));
+  options_.on_dead_letter = [](const auto&) {};
+  End();
+  files_.SetFile("cache.snapshot", snapshot);  // as if the process had crashed
+  EXPECT_EQ(Get("a"), "stored");
+}
+
+TEST_F(TieredSnapshot, OneThatCanNotBeRemovedIsNotUsed) {
+  EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  End();
+  files_.FailAll(FileCall::kRemove, FaultyFileSystem::IoError());
+  EXPECT_FALSE(tiered().LoadedSnapshot().ok());
+  EXPECT_EQ(tiered().memory().size(), 0u);
+  EXPECT_EQ(tiered().Stats().snapshots.saved, 0u);
+  files_.Heal();
 }
 
 TEST_F(TieredSnapshot, ADamagedOrOldOneLeavesTheCacheCold) {

@@ -146,7 +146,7 @@ TEST_F(TieredWriteBehind, WhatTheStoreRefusesIsADeadLetterAndLeavesTheCache) {
   EXPECT_EQ(letters_[0].reason, absl::InvalidArgumentError("too long"));
   EXPECT_EQ(letters_[0].attempts, 1);
 
-  const auto written = ReadDeadLetters<std::string, std::string>("dead.1", files_);
+  const auto written = ReadDeadLetters<std::string, std::string>("dead", files_);
   ASSERT_TRUE(written.ok()) << written.status();
   ASSERT_EQ(written->size(), 1u);
   EXPECT_EQ((*written)[0].key, "a");
@@ -239,7 +239,7 @@ TEST_F(TieredWriteBehind, TheDestructorDropsNothingInSilence) {
   EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
   ::testing::internal::CaptureStderr();
   tiered_.reset();
-  EXPECT_NE(::testing::internal::GetCapturedStderr().find("larder: a queued write was dropped"),
+  EXPECT_NE(::testing::internal::GetCapturedStderr().find("larder: queued write 1, tried"),
             std::string::npos);
 }
 
@@ -348,8 +348,14 @@ TEST_F(TieredWriteBehind, AJournalIsOfOneCacheAtATimeAndOfItsTypes) {
   EXPECT_NE(other_types.message().find("string -> string"), absl::string_view::npos) << other_types;
 }
 
+TEST_F(TieredWriteBehind, ADeadLetterFileThatCanNotBeMadeIsToldAtOnce) {
+  options_.write_behind.dead_letter_path = "missing/dead";
+  EXPECT_TRUE(absl::IsNotFound(Tiered::Create(options_).status()));
+}
+
 TEST_F(TieredWriteBehind, ADeadLetterFileThatCanNotBeWrittenKeepsTheWriteQueued) {
   options_.write_behind.dead_letter_path = "dead";
+  tiered();
   files_.FailAll(FileCall::kCreate, FaultyFileSystem::NoSpace());
   FailWrites(absl::InvalidArgumentError("no"));
   EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
@@ -359,6 +365,36 @@ TEST_F(TieredWriteBehind, ADeadLetterFileThatCanNotBeWrittenKeepsTheWriteQueued)
   files_.Heal();
   EXPECT_EQ(tiered().Flush(kLong), absl::OkStatus());
   EXPECT_EQ(letters_.size(), 1u);
+  EXPECT_EQ(files_.Files().size(), 1u);
+}
+
+TEST_F(TieredWriteBehind, EachProcessHasADeadLetterFileOfItsOwn) {
+  options_.write_behind.dead_letter_path = "dead";
+  FailWrites(absl::InvalidArgumentError("no"));
+  for (const char* key : {"a", "b"}) {
+    EXPECT_EQ(tiered().Put(key, "1"), absl::OkStatus());
+    EXPECT_EQ(tiered().Flush(kLong), absl::OkStatus());
+    End();
+  }
+  EXPECT_EQ(files_.Files().size(), 2u);
+  const auto written = ReadDeadLetters<std::string, std::string>("dead", files_);
+  ASSERT_TRUE(written.ok()) << written.status();
+  ASSERT_EQ(written->size(), 2u);
+  EXPECT_EQ((*written)[0].key, "a");
+  EXPECT_EQ((*written)[1].key, "b");
+}
+
+TEST_F(TieredWriteBehind, WhatCloseLeavesIsSyncedToTheDeadLetterFileOnce) {
+  options_.write_behind.dead_letter_path = "dead";
+  FailWrites(absl::UnavailableError("down"));
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(tiered().Put(std::to_string(i), "1"), absl::OkStatus());
+  const uint64_t calls = files_.calls();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(tiered().Close(absl::Milliseconds(1))));
+  EXPECT_LT(files_.calls(), calls + 60);  // 50 are appended
+  const auto left = files_.Crash(CrashKind::kUnsynced);
+  const auto written = ReadDeadLetters<std::string, std::string>("dead", *left);
+  ASSERT_TRUE(written.ok()) << written.status();
+  EXPECT_EQ(written->size(), 50u);
 }
 
 TEST_F(TieredWriteBehind, ValuesWithoutACodecWaitInMemoryOnly) {

@@ -352,10 +352,11 @@ class Cache {
   size_t RunMaintenance(size_t budget) { return core_->RunMaintenance(budget); }
 
   // Writes all entries to a file, and reads them from it: see larder/snapshot.h, which has to be
-  // included for that. `wanted`: only keys for which it is true are loaded; empty: all.
-  absl::StatusOr<SnapshotInfo> SaveSnapshot(const std::string& path,
-                                            const SnapshotOptions& options = {}) const {
-    return internal::Snapshots<Core>::Save(*core_, path, options);
+  // included for that. `wanted`: only keys for which it is true are saved, or loaded; empty: all.
+  absl::StatusOr<SnapshotInfo> SaveSnapshot(
+      const std::string& path, const SnapshotOptions& options = {},
+      const std::function<bool(const K&)>& wanted = nullptr) const {
+    return internal::Snapshots<Core>::Save(*core_, path, options, wanted);
   }
   absl::StatusOr<SnapshotInfo> LoadSnapshot(const std::string& path,
                                             const SnapshotOptions& options = {},

@@ -31,14 +31,16 @@ struct DeadLetter {
   int attempts = 0;  // 0: it was never tried
 };
 
-// What a dead-letter file (WriteBehindOptions::dead_letter_path) holds, in the order in which it
-// was written. Errors: DataLoss where a part of it is damaged, naming how many bytes;
-// FailedPrecondition where it was written with other codecs, naming them; those of the file system.
+// What was written to dead-letter files, in that order; `path` as in
+// WriteBehindOptions::dead_letter_path. The files, PATH.1, PATH.2, ..., may be removed once they
+// are dealt with and no cache uses them; none is no error. Errors: DataLoss where a part of one is
+// damaged, naming how many bytes; FailedPrecondition where one was written with other codecs,
+// naming them; those of the file system.
 template <Codable K, Codable V>
 absl::StatusOr<std::vector<DeadLetter<K, V>>> ReadDeadLetters(
     const std::string& path, FileSystem& files = FileSystem::Default()) {
   absl::StatusOr<std::vector<internal::DeadLetterRecord>> records =
-      internal::ReadDeadLetterFile(path, internal::WriteSchema<K, V>(), files);
+      internal::ReadDeadLetterFiles(path, internal::WriteSchema<K, V>(), files);
   if (!records.ok()) return records.status();
   std::vector<DeadLetter<K, V>> letters;
   letters.reserve(records->size());

@@ -23,7 +23,7 @@
 // InvalidateTag, comes back as it was, until its time to live is over. It is for caches whose
 // entries may be that stale.
 //
-// SaveSnapshot(path, options) const
+// SaveSnapshot(path, options, wanted) const
 //   Writes what entries hold (key, value, what is left of their times to live, weight, tags, when
 //   they are to be refreshed) and where they stand in the order of eviction. Weakly consistent, as
 //   ForEach: sees each entry that is there throughout, once, whole; may or may not see others.

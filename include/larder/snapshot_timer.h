@@ -37,8 +37,9 @@ class SnapshotTimer {
   using Save = std::function<absl::StatusOr<SnapshotInfo>()>;
   using Told = std::function<void(const absl::StatusOr<SnapshotInfo>&)>;
 
-  // Requires: interval > 0. An infinite one: only SaveNow saves. Where no thread can be started
-  // nothing is saved by itself, and LastSave is ResourceExhausted.
+  // An infinite interval: only SaveNow saves. Nothing is saved by itself, either, where the
+  // interval isn't positive (LastSave is InvalidArgument) or no thread can be started
+  // (ResourceExhausted).
   SnapshotTimer(absl::Duration interval, Save save, Told told = nullptr);
 
   // Waits for the save that is under way, if there is one. Saves nothing: call SaveNow for that.

@@ -27,6 +27,7 @@
 #include "larder/dead_letter.h"
 #include "larder/file_system.h"
 #include "larder/internal/key_locks.h"
+#include "larder/internal/open_calls.h"
 #include "larder/internal/random_bits.h"
 #include "larder/internal/store_queue.h"
 #include "larder/internal/store_reader.h"
@@ -99,10 +100,11 @@ class TieredCache {
     // can't be loaded leaves the cache cold. Close, and the destructor, save one.
     //
     // What others write to the store while no process has it in memory, a snapshot doesn't know.
+    // Each cache needs a path of its own: what is there is replaced, whatever it is.
     std::string snapshot_path = {};
     // How often one is saved beside, > 0. It is found after a crash; entries that were written
     // since it was saved are then as old as it is, until their ttl ends. Infinite: never, and a
-    // crash leaves none.
+    // crash leaves none. Keys with queued writes are left out.
     absl::Duration snapshot_interval = absl::InfiniteDuration();
     // One that is older isn't loaded. > 0
     absl::Duration snapshot_max_age = absl::InfiniteDuration();
@@ -178,9 +180,11 @@ class TieredCache {
     return queue_ == nullptr ? absl::OkStatus() : queue_->Flush(timeout);
   }
 
-  // Refuses further writes, and flushes. What is left after `timeout` stays in the journal, for the
+  // Refuses further writes with FailedPrecondition, whatever the policy, waits for those under way,
+  // and flushes. What is left after `timeout` stays in the journal, for the
   // next Create, or, without one, becomes dead letters; DeadlineExceeded says how much that is.
-  // Then saves a snapshot, if there is to be one. Reads go on.
+  // Then saves a snapshot, if there is to be one. Reads go on. FailedPrecondition from inside a
+  // call of the store.
   absl::Status Close(absl::Duration timeout);
 
   // What was found in the journal by Create: how much was left to write, and whether any of it was
@@ -205,12 +209,7 @@ class TieredCache {
   // behind its back, and to look at what it has. What is put there directly isn't in the store.
   Memory& memory() { return *memory_; }
 
-  TieredStats Stats() const {
-    if (queue_ == nullptr) return {.memory = memory_->Stats()};
-    return {.memory = memory_->Stats(),
-            .write_behind = queue_->stats(),
-            .journal = queue_->journal_stats()};
-  }
+  TieredStats Stats() const;
 
   // Cache::RunMaintenance; on a clock of your own also wakes what is due to be written.
   size_t RunMaintenance(size_t budget) {
@@ -243,7 +242,7 @@ class TieredCache {
   const std::shared_ptr<internal::KeyLocks> writes_;  // held for each key while it is written
   const std::unique_ptr<Memory> memory_;
   const std::shared_ptr<Queue> queue_;  // nullptr but for kBehind
-  std::atomic<bool> closed_{false};
+  internal::OpenCalls writing_;         // until it is closed
   const Reader reader_;
   const internal::BulkStoreReader<K, V, Hash, Eq> bulk_reader_;
 
@@ -269,6 +268,10 @@ template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 absl::StatusOr<std::unique_ptr<TieredCache<K, V, Policy, Hash, Eq>>>
 TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
   if (options.store == nullptr) return absl::InvalidArgumentError("store must be set, is nullptr");
+  if (const int policy = static_cast<int>(options.write_policy); policy < 0 || policy > 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("write_policy must be one that is named, is ", policy));
+  }
   if (absl::Status status = CheckSnapshot(options); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<Memory>> memory = Memory::Create(options.cache);
   if (!memory.ok()) return memory.status();
@@ -321,23 +324,29 @@ void TieredCache<K, V, Policy, Hash, Eq>::LoadSnapshot(const Options& options) {
     const std::string& path = options.snapshot_path;
     if (path.empty()) return;
     const SnapshotOptions& how = options.snapshot_options;
-    loaded_snapshot_ = memory_->LoadSnapshot(path, how, [this](const K& key) {
-      return queue_ == nullptr || queue_->Find(internal::StoreHash<Hash>(key), key) == nullptr;
-    });
+    // Of what is queued the journal is the one to tell.
+    const auto is_stored = [queue = queue_.get()](const K& key) {
+      return queue == nullptr || queue->Find(internal::StoreHash<Hash>(key), key) == nullptr;
+    };
+    loaded_snapshot_ = memory_->LoadSnapshot(path, how, is_stored);
     if (loaded_snapshot_.ok()) {
       const absl::Duration age = (how.now ? how.now() : absl::Now()) - loaded_snapshot_->saved_at;
+      absl::Status status;
       if (age > options.snapshot_max_age) {
-        memory_->Clear();
-        loaded_snapshot_ = absl::FailedPreconditionError(
+        status = absl::FailedPreconditionError(
             absl::StrCat(path, ": was saved ", absl::FormatDuration(age), " ago"));
       }
       // From now on it is out of date.
-      FileSystem* const files = how.file_system;
-      (files == nullptr ? FileSystem::Default() : *files).Remove(path).IgnoreError();
+      status.Update(internal::RemoveSnapshot(path, how));
+      if (!status.ok()) {
+        memory_->Clear();
+        loaded_snapshot_ = status;
+      }
     }
     snapshots_ = std::make_unique<SnapshotTimer>(
-        options.snapshot_interval,
-        [memory = memory_.get(), path, how] { return memory->SaveSnapshot(path, how); });
+        options.snapshot_interval, [memory = memory_.get(), path, how, is_stored] {
+          return memory->SaveSnapshot(path, how, is_stored);
+        });
   }
 }
 
@@ -349,18 +358,39 @@ absl::StatusOr<SnapshotInfo> TieredCache<K, V, Policy, Hash, Eq>::SaveSnapshot()
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 TieredCache<K, V, Policy, Hash, Eq>::~TieredCache() {
-  if (!closed_) Close(close_timeout_).IgnoreError();
+  if (!writing_.closed()) Close(close_timeout_).IgnoreError();
 }
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 absl::Status TieredCache<K, V, Policy, Hash, Eq>::Close(absl::Duration timeout) {
-  closed_ = true;
-  absl::Status status = queue_ == nullptr ? absl::OkStatus() : queue_->Close(timeout);
-  if (snapshots_ != nullptr) {
-    const absl::Status saved = snapshots_->SaveNow().status();
-    if (status.ok()) status = saved;
+  if (writing_.IsInside()) {
+    return absl::FailedPreconditionError("a store closes the cache that it is being written for");
   }
+  absl::Status status;
+  if (queue_ != nullptr) {
+    bool is_refused = false;
+    status = queue_->Close(timeout, &is_refused);
+    if (is_refused) return status;
+  }
+  // Those that are under way are still to be seen in the cache, which is then saved.
+  writing_.Close();
+  if (snapshots_ != nullptr) status.Update(snapshots_->SaveNow().status());
   return status;
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+TieredStats TieredCache<K, V, Policy, Hash, Eq>::Stats() const {
+  TieredStats stats = {.memory = memory_->Stats()};
+  if (queue_ != nullptr) {
+    stats.write_behind = queue_->stats();
+    stats.journal = queue_->journal_stats();
+  }
+  if (snapshots_ != nullptr) {
+    stats.snapshots = snapshots_->counts();
+    stats.last_snapshot = snapshots_->LastSave().status();
+    if (stats.snapshots.saved + stats.snapshots.failed == 0) stats.last_snapshot = {};
+  }
+  return stats;
 }
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
@@ -373,6 +403,8 @@ absl::Status TieredCache<K, V, Policy, Hash, Eq>::Put(const K& key, V value,
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 absl::Status TieredCache<K, V, Policy, Hash, Eq>::Write(const K& key, V* value,
                                                         const PutOptions& options) {
+  const internal::OpenCalls::Call call(writing_);
+  if (!call.is_let_in()) return absl::FailedPreconditionError("the cache is closed");
   const uint64_t hash = internal::StoreHash<Hash>(key);
   const internal::KeyLocks::Hold hold(*writes_, hash);
   if (!hold.held()) {

@@ -5,7 +5,9 @@
 #ifndef LARDER_TIERED_STATS_H_
 #define LARDER_TIERED_STATS_H_
 
+#include "absl/status/status.h"
 #include "larder/journal_stats.h"
+#include "larder/snapshot_timer.h"
 #include "larder/stats.h"
 #include "larder/write_behind_stats.h"
 
@@ -15,6 +17,8 @@ struct TieredStats {
   CacheStats memory = {};
   WriteBehindStats write_behind = {};  // of WritePolicy::kBehind
   JournalStats journal = {};           // of that with a journal
+  SnapshotTimer::Counts snapshots = {};
+  absl::Status last_snapshot = absl::OkStatus();  // how the last save of one went
 };
 
 }  // namespace larder

@@ -62,8 +62,8 @@ struct WriteBehindOptions {
   int max_attempts = 0;
   // Whether a write that ended with this error has failed for good. Empty: see Store.
   std::function<bool(const absl::Status&)> is_permanent = nullptr;
-  // The file to which writes that failed for good are appended, synced, before they are given up;
-  // docs/formats.md. Empty: none.
+  // Writes that failed for good are appended to a file PATH.1, PATH.2, ..., a new one for each
+  // process that has any, and synced, before they are given up. See ReadDeadLetters. Empty: none.
   std::string dead_letter_path = {};
 
   // How long the destructor waits for the store. >= 0. Then what is left stays in the journal or,

@@ -44,7 +44,8 @@ class Snapshots<LoadingCore<K, V, Policy, Hash, Eq>> {
   static_assert(Codable<V>, "values need a larder::Codec, see larder/codec.h");
 
   static absl::StatusOr<SnapshotInfo> Save(Core& core, const std::string& path,
-                                           const SnapshotOptions& options);
+                                           const SnapshotOptions& options,
+                                           const std::function<bool(const K&)>& wanted);
   static absl::StatusOr<SnapshotInfo> Load(Core& core, const std::string& path,
                                            const SnapshotOptions& options,
                                            const std::function<bool(const K&)>& wanted);
@@ -84,7 +85,8 @@ class Snapshots<LoadingCore<K, V, Policy, Hash, Eq>> {
 template <class K, class V, class P, class H, class E>
 class Snapshots<LoadingCore<K, V, P, H, E>>::Saving {
  public:
-  Saving(Core& core, SnapshotSaver& saver) : core_(core), saver_(saver), start_(core.Now()) {}
+  Saving(Core& core, SnapshotSaver& saver, const std::function<bool(const K&)>& wanted)
+      : core_(core), saver_(saver), wanted_(wanted), start_(core.Now()) {}
 
   absl::Status AddStripe(StripeT& stripe) {
     std::vector<Handle<K, V>> entries;
@@ -112,6 +114,7 @@ class Snapshots<LoadingCore<K, V, P, H, E>>::Saving {
 
  private:
   absl::Status Add(StripeT& stripe, const Handle<K, V>& handle, const Places& places) {
+    if (wanted_ && !wanted_(handle.key())) return absl::OkStatus();
     const NodeIndex index = Core::IndexOf(handle);
     NodeT& node = *core_.NodeAt(index);
     SnapshotEntry entry;
@@ -164,6 +167,7 @@ class Snapshots<LoadingCore<K, V, P, H, E>>::Saving {
 
   Core& core_;
   SnapshotSaver& saver_;
+  const std::function<bool(const K&)>& wanted_;
   const int64_t start_;  // on the cache's clock; what the snapshot's times are counted from
   std::string key_;      // their bytes, for one entry after the other
   std::string value_;
@@ -209,13 +213,14 @@ auto Snapshots<LoadingCore<K, V, P, H, E>>::PlacesOf(StripeT& stripe) -> Places 
 
 template <class K, class V, class P, class H, class E>
 absl::StatusOr<SnapshotInfo> Snapshots<LoadingCore<K, V, P, H, E>>::Save(
-    Core& core, const std::string& path, const SnapshotOptions& options) {
+    Core& core, const std::string& path, const SnapshotOptions& options,
+    const std::function<bool(const K&)>& wanted) {
   absl::StatusOr<SnapshotSaver> saver = SnapshotSaver::Begin(path, options,
                                                              {.key_schema = SchemaOf<K>(),
                                                               .value_schema = SchemaOf<V>(),
                                                               .policy = std::string(P::kName)});
   if (!saver.ok()) return saver.status();
-  Saving saving(core, *saver);
+  Saving saving(core, *saver, wanted);
   for (StripeT& stripe : core.stripes()) {
     if (absl::Status status = saving.AddStripe(stripe); !status.ok()) {
       return AboutSnapshot(path, status);

@@ -30,8 +30,8 @@ struct DeadLetterRecord {
   std::string payload;  // as EncodeWrite makes it
 };
 
-// Appends to a file PATH.1, or the first of PATH.2, PATH.3, ... that isn't there yet. It is made
-// with the first record; after an error the next record begins another one.
+// Appends to a file PATH.N, with a number above those that are there. It is made with the first
+// record; after an error the next record begins another one, and one without a record is removed.
 //
 // Thread safety: all methods may be called from any thread. One thread at a time waits for the
 // disk, others for it.
@@ -40,33 +40,44 @@ class DeadLetterFile {
   // `schema`: what payloads mean. `files` must outlive this.
   DeadLetterFile(std::string path, std::string schema, FileSystem& files);
 
-  // OK: the record survives the end of the system. Else those of the file system: it may have been
-  // written.
+  // Finds out which files there are, and whether another can be made. The file system's errors. To
+  // be called before the others.
+  absl::Status Open();
+
+  // Errors: those of the file system; the record may have been written.
   absl::Status Append(const DeadLetterRecord& record);
+
+  // OK: all that was appended survives the end of the system.
+  absl::Status Sync();
 
  private:
   struct Output {
     std::unique_ptr<AppendFile> file;
     RecordWriter writer;
+    bool has_records = false;
+    bool is_synced = false;
   };
 
-  absl::StatusOr<Output> Create() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string NumberedPath() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Create() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Write(const DeadLetterRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Drop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string path_;
   const std::string schema_;
   FileSystem& files_;
 
   Mutex mutex_;
-  uint64_t number_ ABSL_GUARDED_BY(mutex_) = 0;  // of the last file that was there or was made
+  uint64_t number_ ABSL_GUARDED_BY(mutex_) = 0;  // of the last file that is there
   std::optional<Output> output_ ABSL_GUARDED_BY(mutex_);
 };
 
-// All records of such a file. DataLoss where bytes in it are damaged, naming how many, but not for
-// a last record that wasn't finished; FailedPrecondition where its schema is another one.
-absl::StatusOr<std::vector<DeadLetterRecord>> ReadDeadLetterFile(const std::string& path,
-                                                                 std::string_view schema,
-                                                                 FileSystem& files);
+// The records of all files of a DeadLetterFile(path, ...). DataLoss where bytes in one are damaged,
+// naming how many, but not for a last record that wasn't finished; FailedPrecondition where its
+// schema is another one.
+absl::StatusOr<std::vector<DeadLetterRecord>> ReadDeadLetterFiles(const std::string& path,
+                                                                  std::string_view schema,
+                                                                  FileSystem& files);
 
 }  // namespace larder::internal
 

@@ -70,6 +70,9 @@ struct LoadedSnapshot {
 // "snapshot PATH: message", with the code of `status`.
 absl::Status AboutSnapshot(const std::string& path, const absl::Status& status);
 
+// Removes a snapshot, so that it doesn't come back after a crash of the system.
+absl::Status RemoveSnapshot(const std::string& path, const SnapshotOptions& options);
+
 }  // namespace larder::internal
 
 #endif  // LARDER_INTERNAL_SNAPSHOT_IO_H_

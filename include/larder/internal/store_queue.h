@@ -117,8 +117,9 @@ class StoreQueue final : private WriteBehind::Target {
   absl::Status Flush(absl::Duration timeout) { return engine_.Flush(timeout); }
 
   // No write is taken from now on. What isn't in the store after `timeout` stays in the journal or,
-  // without one, becomes dead letters; the error says how much that is.
-  absl::Status Close(absl::Duration timeout);
+  // without one, becomes dead letters; the error says how much that is. `is_refused` is set where
+  // this is called by the store: nothing was closed.
+  absl::Status Close(absl::Duration timeout, bool* is_refused);
 
   void RunDue() { engine_.RunDue(); }
 
@@ -155,6 +156,7 @@ class StoreQueue final : private WriteBehind::Target {
   const uint64_t writer_;
   JournalReport report_;
   std::unique_ptr<DeadLetterFile> dead_letters_;  // nullptr: none
+  std::atomic<bool> syncs_letters_{true};         // each before it is given up
 
   // Keys of writes that were given up, by their sequences, until they have left the queue: as long
   // as they are there, a load would bring them back into the cache.
@@ -224,6 +226,9 @@ absl::StatusOr<std::unique_ptr<StoreQueue<K, V, Eq>>> StoreQueue<K, V, Eq>::Open
   const uint64_t writer = journal == nullptr ? RandomBits() : journal->writer();
   std::unique_ptr<StoreQueue> queue(
       new StoreQueue(std::move(settings), std::move(journal), writer, RandomBits()));
+  if (queue->dead_letters_ != nullptr) {
+    if (absl::Status status = queue->dead_letters_->Open(); !status.ok()) return status;
+  }
   if (absl::Status status = queue->Restore(recovery); !status.ok()) return status;
   return queue;
 }
@@ -281,9 +286,8 @@ absl::StatusOr<std::shared_ptr<const KeyedWrite<K, V, Eq>>> StoreQueue<K, V, Eq>
   }
   try {
     if (room->write_through()) {
-      if (absl::Status status = engine_.EnqueueAndWait(*std::move(room), write); !status.ok()) {
-        return status;
-      }
+      absl::Status status = engine_.EnqueueAndWait(*std::move(room), write);
+      if (!status.ok()) return status;
     } else {
       engine_.Enqueue(*std::move(room), write);
     }
@@ -297,9 +301,19 @@ absl::StatusOr<std::shared_ptr<const KeyedWrite<K, V, Eq>>> StoreQueue<K, V, Eq>
 }
 
 template <class K, class V, class Eq>
-absl::Status StoreQueue<K, V, Eq>::Close(absl::Duration timeout) {
+absl::Status StoreQueue<K, V, Eq>::Close(absl::Duration timeout, bool* is_refused) {
   const bool journaled = journal_ != nullptr;
+  syncs_letters_.store(false);
   WriteBehind::Left left = engine_.Close(timeout, /*give_up_rest=*/!journaled);
+  if (left.is_refused) {
+    syncs_letters_.store(true);
+    *is_refused = true;
+    return left.status;
+  }
+  if (dead_letters_ != nullptr) {
+    const absl::Status synced = dead_letters_->Sync();
+    if (left.status.ok()) left.status = synced;
+  }
   if (!journaled) return left.status;
   const absl::Status closed = journal_->Close();
   if (left.status.ok()) return closed;
@@ -337,6 +351,8 @@ absl::Status StoreQueue<K, V, Eq>::GiveUp(const PendingWrite& pending, const abs
       if (!payload.ok()) return payload.status();
       absl::Status status = dead_letters_->Append(
           {.id = id, .reason = reason, .attempts = attempts, .payload = *std::move(payload)});
+      // Close syncs all that it leaves at once.
+      if (status.ok() && syncs_letters_.load()) status = dead_letters_->Sync();
       if (!status.ok()) return status;
     }
   }
@@ -345,7 +361,8 @@ absl::Status StoreQueue<K, V, Eq>::GiveUp(const PendingWrite& pending, const abs
         {.key = write.key, .value = write.value, .id = id, .reason = reason, .attempts = attempts});
   } else if (dead_letters_ == nullptr) {
     // Nobody wants to know, but an acknowledged write doesn't vanish without a word.
-    std::fprintf(stderr, "larder: a queued write was dropped: %s\n", reason.ToString().c_str());
+    std::fprintf(stderr, "larder: queued write %llu, tried %d times, was dropped: %s\n",
+                 static_cast<unsigned long long>(id.sequence), attempts, reason.ToString().c_str());
   }
   K key = write.key;
   MutexLock lock(&given_up_mutex_);

@@ -86,7 +86,8 @@ class WriteBehind {
     virtual absl::Status GiveUp(const PendingWrite& write, const absl::Status& reason,
                                 int attempts) = 0;
 
-    // These writes were resolved, and aren't to be replayed. In no order.
+    // These writes were resolved, and aren't to be replayed. In the order in which they were
+    // resolved, also over several calls, of which there is one at a time.
     virtual void Acknowledge(std::span<const uint64_t> sequences) = 0;
   };
 
@@ -120,6 +121,7 @@ class WriteBehind {
   struct Left {
     absl::Status status;           // OK: all was in the store when the threads stopped
     std::vector<WritePtr> writes;  // in the order in which they were queued
+    bool is_refused = false;       // called from inside a call of Target: nothing was closed
   };
 
   // `options` are valid; of these, what concerns journal and files isn't looked at. nullptr as
@@ -234,7 +236,10 @@ class WriteBehind {
   void MakeRoom(Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WakeIfDue() ABSL_LOCKS_EXCLUDED(mutex_);
   void WakeWorker(int64_t now, Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NoteResolved(Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Finish(const Afterwards& afterwards) ABSL_LOCKS_EXCLUDED(mutex_);
+  void FinishResolved() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Finish(const WriteQueue::Resolved& resolved) ABSL_LOCKS_EXCLUDED(mutex_);
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
   Results CallWrite(std::span<WriteChain* const> chains);
@@ -249,6 +254,8 @@ class WriteBehind {
 
   mutable Mutex mutex_;
   WriteQueue queue_ ABSL_GUARDED_BY(mutex_);
+  WriteQueue::Resolved resolved_ ABSL_GUARDED_BY(mutex_);
+  bool finishing_ ABSL_GUARDED_BY(mutex_) = false;  // some thread sees to resolved_
   WriteRoom room_ ABSL_GUARDED_BY(mutex_);
   Sleepers sleepers_ ABSL_GUARDED_BY(mutex_);
   // The latest time that any thread has brought. One that read the clock and was held up before it
@@ -266,7 +273,7 @@ class WriteBehind {
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;   // no more reservations
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;  // no more batches
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  CondVar closing_goes_on_;  // reservations_, sending_ or closed_ is as Close waits for it to be
+  CondVar closing_goes_on_;  // reservations_, sending_, finishing_ or closed_ is as Close waits for
   Left left_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -69,14 +69,23 @@ class WriteQueue {
     uint64_t position = 0;
     uint64_t entries = 0;
     uint64_t bytes = 0;
+    bool is_cut_off = false;  // nothing of what is left will be written any more
     FlushMark* next = nullptr;
   };
 
-  // What a call has resolved: linked lists, in no order, that take no memory. To be looked at, and
-  // freed, when the lock is released. Empty it, or add to it by further calls.
+  // What calls have resolved: linked lists that take no memory. To be looked at, and freed, when
+  // the lock is released. Empty it, or add to it by further calls.
   struct Resolved {
-    QueuedWrite* writes = nullptr;  // by `newer`; owned by the list
+    QueuedWrite* writes = nullptr;  // by `newer`, in the order of their ends; owned by the list
+    QueuedWrite* last = nullptr;    // of these
     FlushMark* flushes = nullptr;   // by `next`; of which nothing is left. They are off the queue
+
+    bool empty() const { return writes == nullptr && flushes == nullptr; }
+    void Push(QueuedWrite* write) {
+      write->newer = nullptr;
+      (last != nullptr ? last->newer : writes) = write;
+      last = write;
+    }
   };
 
   explicit WriteQueue(const Options& options);
@@ -129,6 +138,8 @@ class WriteQueue {
   void BeginFlush(FlushMark* mark, int64_t now);
   // Returns whether it was still entered.
   bool EndFlush(FlushMark* mark);
+  // The same for all that haven't ended.
+  void CutOffFlushes(Resolved* resolved);
 
   // Whether those in the line and successors are due at once: somebody waits for room.
   void set_hurries(bool hurries) { hurries_ = hurries; }
