@@ -78,6 +78,9 @@ absl::StatusOr<JournalLog::Found> Recover(const JournalSettings& settings, FileS
   found.writer = replay.writer().has_value() ? *replay.writer() : RandomBits();
   found.next_sequence = numbers->empty() ? 1 : replay.last_sequence() + kSequenceGap;
   for (JournalReplay::Write& write : replay.TakeWrites()) {
+    if (absl::Status status = replay.CheckSchema(write); !status.ok()) {
+      return absl::Status(status.code(), Concat(settings.directory, "/", status.message()));
+    }
     found.segments.AddWrite(write.sequence, write.segment, write.payload.size());
     if (!write.synced) found.unsynced.push_back({write.sequence, write.payload});
     recovery->writes.push_back({write.sequence, std::move(write.payload)});
@@ -106,7 +109,11 @@ class Journal::Impl {
   // Throws std::system_error where no thread can be started.
   void StartSyncing(absl::Duration interval) {
     syncing_.emplace(interval, [this] {
-      if (unsynced_.load(std::memory_order_relaxed)) Sync().IgnoreError();
+      try {
+        if (unsynced_.load(std::memory_order_relaxed)) Sync().IgnoreError();
+      } catch (...) {
+        // What wasn't synced will be, by the next file.
+      }
     });
   }
 
@@ -134,7 +141,7 @@ class Journal::Impl {
       acknowledged_.insert(acknowledged_.end(), sequences.begin(), sequences.end());
     } catch (const std::bad_alloc&) {
       acknowledges_.store(false, std::memory_order_relaxed);
-      throw;
+      return;
     }
     WriteAcknowledged();
   }
@@ -162,8 +169,12 @@ class Journal::Impl {
     const Turn turn(*this);
     if (!closed_) {
       closed_ = true;
-      log_.NoteAcknowledged(TakeAcknowledged());
-      close_status_ = log_.Close();
+      try {
+        log_.NoteAcknowledged(TakeAcknowledged());
+        close_status_ = log_.Close();
+      } catch (...) {
+        close_status_ = RunOut();
+      }
       directory_lock_.reset();
     }
     return close_status_;
@@ -202,14 +213,15 @@ class Journal::Impl {
       try {
         group = commits_.Take(kMaxGroupBytes);
         status = AppendGroup(group);
-      } catch (const std::bad_alloc&) {
-        status = OutOfMemory(group);
+      } catch (...) {
+        // They would wait for ever.
+        status = GiveUp(group);
       }
       (status.ok() ? appends_ : failed_appends_) += std::max<size_t>(group.size(), 1);
       Publish();
       if (group.empty()) commits_.Refuse(own, status);
       commits_.Finish(group, status, own);
-      log_.TidyUp();
+      TidyUp();
     }
     WriteAcknowledged();
   }
@@ -224,16 +236,26 @@ class Journal::Impl {
     return log_.Append(writes);
   }
 
-  // An acknowledgement that is lost makes all later ones wrong: an older write would be replayed
-  // without the newer ones of its key. So from now on everything is kept.
+  // Memory has run out, or a file system has thrown. An acknowledgement that is lost makes all
+  // later ones wrong: an older write would be replayed without the newer ones of its key. So from
+  // now on everything is kept.
   absl::Status RunOut() {
     acknowledges_.store(false, std::memory_order_relaxed);
     return log_.Abandon(out_of_memory_);
   }
 
-  absl::Status OutOfMemory(absl::Span<GroupCommit::Member* const> group) {
+  absl::Status GiveUp(absl::Span<GroupCommit::Member* const> group) {
     for (const GroupCommit::Member* member : group) log_.Forget(member->number());
     return RunOut();
+  }
+
+  // The caller has the turn. What is done by then stays so, whatever is thrown.
+  void TidyUp() {
+    try {
+      log_.TidyUp();
+    } catch (...) {
+      RunOut().IgnoreError();
+    }
   }
 
   // What is acknowledged while nobody has the turn is written at once, and while somebody has it,
@@ -241,10 +263,14 @@ class Journal::Impl {
   void WriteAcknowledged() {
     while (HasAcknowledged() && commits_.TryEnter()) {
       const Turn turn(*this);
-      log_.NoteAcknowledged(TakeAcknowledged());
-      if (closed_) continue;
-      log_.WriteAcknowledged();
-      log_.TidyUp();
+      try {
+        log_.NoteAcknowledged(TakeAcknowledged());
+        if (closed_) continue;
+        log_.WriteAcknowledged();
+      } catch (...) {
+        RunOut().IgnoreError();
+      }
+      TidyUp();
     }
   }
 

@@ -150,9 +150,8 @@ absl::Status JournalLog::StartSegment() {
   const std::string bytes = SegmentStart(&writer, with_live);
   absl::StatusOr<std::unique_ptr<AppendFile>> file = files_.Create(path);
   if (!file.ok()) return Failed(file.status());
-  active_ = *std::move(file);
-  if (absl::Status status = WriteFirst(bytes); !status.ok()) {
-    active_.reset();
+  active_.reset();
+  if (absl::Status status = WriteFirst(**file, bytes); !status.ok()) {
     // If it stays it does no harm, but it is to go one day.
     const absl::Status removed = files_.Remove(path);
     if (!removed.ok() && !absl::IsNotFound(removed)) segments_.Add(number, bytes.size());
@@ -162,6 +161,7 @@ absl::Status JournalLog::StartSegment() {
   for (const JournalWrite& write : unsynced_writes_) {
     segments_.AddWrite(write.sequence, number, write.payload.size());
   }
+  active_ = *std::move(file);  // after all that may throw
   writer_ = writer;
   first_bytes_ = bytes.size();
   last_begun_ = number;
@@ -197,11 +197,11 @@ std::string JournalLog::SegmentStart(RecordWriter* writer, bool with_live) const
   return bytes;
 }
 
-// Takes the new active file, with these bytes, to the disk.
-absl::Status JournalLog::WriteFirst(const std::string& bytes) {
-  if (absl::Status status = active_->Append(bytes); !status.ok()) return status;
+// Takes a new file, with these bytes, to the disk.
+absl::Status JournalLog::WriteFirst(AppendFile& file, const std::string& bytes) {
+  if (absl::Status status = file.Append(bytes); !status.ok()) return status;
   ++syncs_;
-  if (absl::Status status = active_->Sync(); !status.ok()) return status;
+  if (absl::Status status = file.Sync(); !status.ok()) return status;
   absl::Status status = files_.SyncDirectory(settings_.directory);
   if (status.ok()) directory_unsynced_ = false;
   return status;

@@ -87,7 +87,7 @@ class JournalLog {
   absl::Status StartSegment();
   void DropUnsyncedAcknowledged();
   std::string SegmentStart(RecordWriter* writer, bool with_live) const;
-  absl::Status WriteFirst(const std::string& bytes);
+  absl::Status WriteFirst(AppendFile& file, const std::string& bytes);
   absl::Status SyncActive();
   absl::Status SealActive();
   void AddAcknowledged(RecordWriter* writer, std::string* out) const;

@@ -38,7 +38,8 @@ absl::Status JournalReplay::Add(uint64_t number, std::string_view path, std::str
     if (!record.has_value() || (start != nullptr && !first)) {
       damaged_bytes_ += kRecordFrameBytes + bytes->size();
     } else if (start != nullptr) {
-      if (absl::Status status = Start(*start, path); !status.ok()) return status;
+      Start(*start);
+      if (start->schema != schema_) foreign_.emplace(number, start->schema);
       started = true;
     } else {
       if (!started) incomplete_ = true;
@@ -59,11 +60,15 @@ absl::Status JournalReplay::Add(uint64_t number, std::string_view path, std::str
   return absl::OkStatus();
 }
 
-absl::Status JournalReplay::Start(const JournalStartRecord& start, std::string_view path) {
-  if (start.schema != schema_) {
-    return absl::FailedPreconditionError(Concat(path, " was written with schema \"", start.schema,
-                                                "\", which isn't \"", schema_, "\""));
-  }
+absl::Status JournalReplay::CheckSchema(const Write& write) const {
+  const auto found = foreign_.find(write.segment);
+  if (found == foreign_.end()) return absl::OkStatus();
+  return absl::FailedPreconditionError(Concat(
+      JournalSegmentName(write.segment), " has writes left that were written as \"", found->second,
+      "\", which isn't \"", schema_, "\": let the program that wrote them flush them"));
+}
+
+void JournalReplay::Start(const JournalStartRecord& start) {
   writer_ = start.writer;
   Seen(start.next_sequence - 1);
   if (!older_.empty()) {
@@ -78,7 +83,6 @@ absl::Status JournalReplay::Start(const JournalStartRecord& start, std::string_v
     ++missing_files_;
     incomplete_ = true;
   }
-  return absl::OkStatus();
 }
 
 void JournalReplay::Apply(const JournalWriteRecord& write) {

@@ -34,8 +34,8 @@ class JournalReplay {
 
   explicit JournalReplay(std::string schema) : schema_(std::move(schema)) {}
 
-  // The segment's file. Requires: ascending numbers. FailedPrecondition for another schema,
-  // Unimplemented for a newer version, both naming `path`: then nothing else may be called.
+  // The segment's file. Requires: ascending numbers. Unimplemented for a newer version,
+  // naming `path`: then nothing else may be called.
   absl::Status Add(uint64_t number, std::string_view path, std::string_view file);
 
   // Of the newest segment that tells it; nullopt: of none.
@@ -52,8 +52,12 @@ class JournalReplay {
   uint64_t torn_bytes() const { return torn_bytes_; }
   uint64_t missing_files() const { return missing_files_; }
 
+  // FailedPrecondition where a write that is to be replayed was written with another schema, naming
+  // both. A journal that has none left may go on with another one.
+  absl::Status CheckSchema(const Write& write) const;
+
  private:
-  absl::Status Start(const JournalStartRecord& start, std::string_view path);
+  void Start(const JournalStartRecord& start);
   void Apply(const JournalWriteRecord& write);
   void Apply(JournalAcknowledgedRecord acknowledged);
   void Apply(const JournalLiveRecord& live);
@@ -64,6 +68,7 @@ class JournalReplay {
   void Seen(uint64_t sequence) { last_sequence_ = std::max(last_sequence_, sequence); }
 
   const std::string schema_;
+  absl::flat_hash_map<uint64_t, std::string> foreign_;  // other schemas, of the segments with these
   std::optional<uint64_t> writer_;
   uint64_t last_sequence_ = 0;
   absl::flat_hash_map<uint64_t, Write> writes_;

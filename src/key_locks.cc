@@ -27,7 +27,7 @@ KeyLocks::~KeyLocks() = default;
 
 KeyLocks::Shard& KeyLocks::ShardOf(uint64_t hash) const { return shards_[hash % kShards]; }
 
-KeyLocks::Hold::Hold(KeyLocks& locks, uint64_t hash) : locks_(locks), hash_(hash) {
+KeyLocks::Hold::Hold(KeyLocks& locks, uint64_t hash, bool waits) : locks_(locks), hash_(hash) {
   Shard& shard = locks_.ShardOf(hash);
   const std::thread::id self = std::this_thread::get_id();
   MutexLock lock(&shard.mutex);
@@ -35,7 +35,7 @@ KeyLocks::Hold::Hold(KeyLocks& locks, uint64_t hash) : locks_(locks), hash_(hash
     const auto [owner, free] = shard.owners.try_emplace(hash, Shard::Owner{self, shard.turns});
     held_ = free;
     if (free) ++shard.turns;
-    if (free || owner->second.thread == self) return;
+    if (free || !waits || owner->second.thread == self) return;
     ++shard.waiting;
     shard.released.Wait(&shard.mutex);
     --shard.waiting;

@@ -109,7 +109,7 @@ absl::StatusOr<WriteBehind::Reservation> WriteBehind::Reserve(const PendingWrite
   }
   WakeIfDue();
   if (is_through) return Reservation(this, {}, /*write_through=*/true);
-  if (!waits) return FullError();
+  if (!waits) return FullError(waiter.needs);
   if (absl::Status status = AwaitRoom(waiter); !status.ok()) return status;
   return Reservation(this, waiter.needs, /*write_through=*/false);
 }
@@ -139,7 +139,11 @@ absl::Status WriteBehind::AwaitRoom(WriteRoom::Waiter& waiter) {
   return waiter.status;
 }
 
-absl::Status WriteBehind::FullError() const {
+absl::Status WriteBehind::FullError(const WriteAmount& needs) const {
+  if (needs.bytes > options_.max_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "a write of ", needs.bytes, " bytes is more than max_bytes, ", options_.max_bytes));
+  }
   return absl::ResourceExhaustedError(
       absl::StrCat("no room among the writes that wait for the store: at most ",
                    options_.max_entries, " writes and ", options_.max_bytes, " bytes"));
@@ -314,6 +318,8 @@ WriteBehind::Left WriteBehind::TakeLeft(bool give_up_rest) {
   }
   return left;
 }
+
+bool WriteBehind::IsInsideTarget() const { return TargetCall::IsInside(this); }
 
 WriteBehindStats WriteBehind::Stats() const {
   const int64_t now = NowNanos();

@@ -41,17 +41,6 @@ bool IsPermanentByCode(absl::StatusCode code) {
   }
 }
 
-// Of the exception that is being handled.
-absl::Status ExceptionError() {
-  try {
-    throw;
-  } catch (const std::exception& e) {
-    return absl::InternalError(absl::StrCat("the store threw: ", e.what()));
-  } catch (...) {
-    return absl::InternalError("the store threw something that is no std::exception");
-  }
-}
-
 }  // namespace
 
 absl::Status WriteBehind::Start() {
@@ -215,6 +204,19 @@ WriteBehind::Results WriteBehind::CallWrite(std::span<WriteChain* const> chains)
   return results;
 }
 
+// Of the exception that is being handled.
+absl::Status WriteBehind::ExceptionError() const {
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    return store_threw_;
+  } catch (const std::exception& e) {
+    return absl::InternalError(absl::StrCat("the store threw: ", e.what()));
+  } catch (...) {
+    return store_threw_;
+  }
+}
+
 WriteQueue::Outcome WriteBehind::OutcomeOf(const absl::Status& result) const {
   if (result.ok()) return WriteQueue::Outcome::kStored;
   bool is_permanent = IsPermanentByCode(result.code());
@@ -288,7 +290,6 @@ void WriteBehind::NoteResolved(Afterwards* afterwards) {
 }
 
 void WriteBehind::Finish(const Afterwards& afterwards) {
-  if (afterwards.has_resolved) FinishResolved();
   // Whoever is woken takes its element of the list with it.
   for (WriteRoom::Waiter* waiter = afterwards.granted; waiter != nullptr;) {
     std::exchange(waiter, waiter->after)->done.Set();
@@ -296,30 +297,36 @@ void WriteBehind::Finish(const Afterwards& afterwards) {
   for (Sleepers::Sleeper* sleeper = afterwards.woken; sleeper != nullptr;) {
     std::exchange(sleeper, sleeper->after)->woken.Set();
   }
+  if (afterwards.has_resolved) FinishResolved();
 }
 
 // One thread at a time, so that acknowledgements come in the order in which writes were resolved:
 // if one came before that of an older write of its key, and then a crash, the older write would be
 // replayed alone. Who finds another thread at it leaves to that what it has resolved itself.
 void WriteBehind::FinishResolved() {
-  for (bool is_mine = false;;) {
+  for (;;) {
     WriteQueue::Resolved resolved;
     {
       MutexLock lock(&mutex_);
-      if (finishing_ && !is_mine) return;
+      if (finishing_ || resolved_.empty()) return;
       resolved = std::exchange(resolved_, {});
-      is_mine = finishing_ = !resolved.empty();
-      if (!is_mine) {
-        if (closing_) closing_goes_on_.NotifyAll();
-        return;
-      }
+      finishing_ = true;
     }
     Finish(resolved);
+    {
+      MutexLock lock(&mutex_);
+      finishing_ = false;
+      if (closing_) closing_goes_on_.NotifyAll();
+    }
+    CallAfterAcknowledge();
+    for (WriteQueue::FlushMark* mark = resolved.flushes; mark != nullptr;) {
+      static_cast<FlushCall*>(std::exchange(mark, mark->next))->done.Set();
+    }
   }
 }
 
-// Acknowledges, tells and frees. Acknowledges first: who has waited for a write finds it
-// acknowledged.
+// Acknowledges writes, tells those who wait for them, and frees them. Acknowledges first: who has
+// waited for a write finds it acknowledged.
 void WriteBehind::Finish(const WriteQueue::Resolved& resolved) {
   std::array<uint64_t, kSlice> sequences;
   size_t size = 0;
@@ -337,9 +344,6 @@ void WriteBehind::Finish(const WriteQueue::Resolved& resolved) {
     }
     delete std::exchange(write, write->newer);
   }
-  for (WriteQueue::FlushMark* mark = resolved.flushes; mark != nullptr;) {
-    static_cast<FlushCall*>(std::exchange(mark, mark->next))->done.Set();
-  }
 }
 
 void WriteBehind::CallAcknowledge(std::span<const uint64_t> sequences) {
@@ -348,6 +352,15 @@ void WriteBehind::CallAcknowledge(std::span<const uint64_t> sequences) {
     target_->Acknowledge(sequences);
   } catch (...) {
     // They are replayed, then; stores know them by their sequences.
+  }
+}
+
+void WriteBehind::CallAfterAcknowledge() {
+  const TargetCall call(this);
+  try {
+    target_->AfterAcknowledge();
+  } catch (...) {
+    // It has done what it could.
   }
 }
 

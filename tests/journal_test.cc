@@ -139,6 +139,25 @@ TEST(JournalTest, RefusesAnotherSchemaAndNamesBoth) {
   EXPECT_EQ(Payloads(OpenJournal(files).found), Strings({"one"}));
 }
 
+TEST(JournalTest, TakesAnotherSchemaOnceNothingIsLeftOfTheOneBefore) {
+  FaultyFileSystem files;
+  {
+    OpenedJournal opened = OpenJournal(files);
+    const absl::StatusOr<uint64_t> sequence = opened.journal->Append("one");
+    ASSERT_TRUE(sequence.ok());
+    opened.journal->Acknowledge({*sequence});
+  }
+  JournalSettings settings = SettingsOf(files);
+  settings.schema = "another";
+  for (const Strings& expected : {Strings{}, Strings{"two"}}) {
+    JournalRecovery found;
+    const auto opened = Journal::Open(settings, &found);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_EQ(Payloads(found), expected);
+    if (expected.empty()) EXPECT_TRUE((*opened)->Append("two").ok());
+  }
+}
+
 TEST(JournalTest, RefusesFilesOfANewerVersion) {
   FaultyFileSystem files;
   RecordWriter writer(RecordFileKind::kJournal, kJournalVersion + 1, 1);

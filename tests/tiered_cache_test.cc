@@ -110,8 +110,7 @@ TEST_F(TieredCacheTest, AStoreThatReturnsTooFewResultsFailsTheirLoads) {
   } store;
   options_.store = &store;
   const auto values = tiered().GetAll(std::vector<std::string>{"a"});
-  EXPECT_EQ(values[0].status(),
-            absl::InternalError("Store::LoadMany returned 0 results for 1 keys"));
+  EXPECT_EQ(values[0].status(), absl::InternalError("the store returned 0 results for 1 keys"));
 }
 
 TEST_P(WriteFirst, APutReachesTheStoreAndIsReadBack) {

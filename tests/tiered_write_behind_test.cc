@@ -397,6 +397,81 @@ TEST_F(TieredWriteBehind, WhatCloseLeavesIsSyncedToTheDeadLetterFileOnce) {
   EXPECT_EQ(written->size(), 50u);
 }
 
+TEST_F(TieredWriteBehind, AJournalWithWritesIsNotLeftBehind) {
+  UseJournal();
+  FailWrites(absl::UnavailableError("down"));
+  EXPECT_EQ(tiered().Put("a", "old"), absl::OkStatus());
+  End();
+  const Durability durability = options_.write_behind.durability;
+  options_.write_behind.durability = Durability::kMemory;
+  EXPECT_TRUE(absl::IsFailedPrecondition(Tiered::Create(options_).status()));
+  options_.write_policy = WritePolicy::kThrough;
+  const absl::Status status = Tiered::Create(options_).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_NE(status.message().find("1 writes"), absl::string_view::npos) << status;
+
+  options_.write_policy = WritePolicy::kBehind;
+  options_.write_behind.durability = durability;
+  store_.set_script(nullptr);
+  EXPECT_EQ(tiered().Flush(kLong), absl::OkStatus());
+  End();
+  options_.write_policy = WritePolicy::kThrough;
+  EXPECT_EQ(tiered().Put("a", "new"), absl::OkStatus());
+}
+
+// The writer of a key waits, with its lock, for the very call that uses the key.
+TEST_F(TieredWriteBehind, WhatADeadLetterCallsNeverWaitsForAWriterThatWaitsForIt) {
+  options_.write_behind.when_full = WhenFull::kWriteThrough;
+  options_.write_behind.max_entries = 1;
+  options_.write_behind.threads = 1;
+  std::atomic<bool> in_flight{false};
+  store_.set_script([&](Call call, const std::string&) {
+    if (call == Call::kLoad) return absl::OkStatus();
+    in_flight = true;
+    in_flight.notify_all();
+    while (tiered_->Stats().write_behind.write_through == 0) std::this_thread::yield();
+    return absl::InvalidArgumentError("no");
+  });
+  absl::Status nested;
+  std::string read;
+  options_.on_dead_letter = [&](const Letter&) {
+    nested = tiered_->Put("a", "3");
+    tiered_->memory().Clear();
+    read = Get("a");
+  };
+  EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  std::thread second([&] {
+    in_flight.wait(false);
+    EXPECT_TRUE(absl::IsInvalidArgument(tiered().Put("a", "2")));
+  });
+  EXPECT_EQ(tiered().Flush(kLong), absl::OkStatus());
+  second.join();
+  EXPECT_FALSE(nested.ok());
+  EXPECT_EQ(read, "1");
+}
+
+// A listener of what one dead letter drops may write another key, whose writer waits for the store.
+TEST_F(TieredWriteBehind, ARemovalListenerMayUseTheCache) {
+  options_.cache.on_removal = [&](const std::string& key, const std::string&, RemovalCause) {
+    if (key == "a") EXPECT_EQ(tiered_->Put("b", "2"), absl::OkStatus());
+  };
+  store_.set_script([&](Call call, const std::string& key) {
+    return call == Call::kWrite && key == "a" ? absl::InvalidArgumentError("no") : absl::OkStatus();
+  });
+  EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  EXPECT_EQ(tiered().Flush(kLong), absl::OkStatus());
+  EXPECT_EQ(tiered().Flush(kLong), absl::OkStatus());
+  EXPECT_EQ(store_.Row("b"), "2"s);
+}
+
+TEST_F(TieredWriteBehind, AWriteThatNeverFitsIsToldItsSize) {
+  options_.write_behind.max_bytes = 10;
+  options_.write_behind.when_full = WhenFull::kBlock;
+  const absl::Status status = tiered().Put("a", "1");
+  EXPECT_TRUE(absl::IsResourceExhausted(status));
+  EXPECT_NE(status.message().find("is more than max_bytes, 10"), absl::string_view::npos) << status;
+}
+
 TEST_F(TieredWriteBehind, ValuesWithoutACodecWaitInMemoryOnly) {
   struct Value {
     std::unique_ptr<int> not_bytes;

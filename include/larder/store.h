@@ -17,7 +17,8 @@
 
 namespace larder {
 
-// One write of a batch. Refers to what must outlive it.
+// One write of a batch. Refers to what must outlive it; not assignable: to sort a batch, sort
+// pointers.
 template <class K, class V>
 struct StoreWrite {
   const K& key;
@@ -56,6 +57,10 @@ class Store {
   // each.
   virtual std::vector<absl::StatusOr<V>> LoadMany(std::span<const K> keys);
 
+  // The same with what the store knows of the values. What TieredCache calls; by default it calls
+  // LoadMany.
+  virtual std::vector<absl::StatusOr<Loaded<V>>> LoadEntries(std::span<const K> keys);
+
   // Creates or replaces what `key` has.
   virtual absl::Status Write(const K& key, const V& value, const WriteId& id) = 0;
 
@@ -80,6 +85,16 @@ std::vector<absl::StatusOr<V>> Store<K, V>::LoadMany(std::span<const K> keys) {
   values.reserve(keys.size());
   for (const K& key : keys) values.push_back(Load(key));
   return values;
+}
+
+template <class K, class V>
+std::vector<absl::StatusOr<Loaded<V>>> Store<K, V>::LoadEntries(std::span<const K> keys) {
+  std::vector<absl::StatusOr<Loaded<V>>> entries;
+  entries.reserve(keys.size());
+  for (absl::StatusOr<V>& value : LoadMany(keys)) {
+    entries.push_back(internal::ToLoaded<V>(std::move(value)));
+  }
+  return entries;
 }
 
 template <class K, class V>

@@ -230,7 +230,11 @@ class TieredCache {
 
   // `value`: nullptr for an erasure.
   absl::Status Write(const K& key, V* value, const PutOptions& options);
+  absl::Status WriteBehind(uint64_t hash, const K& key, V* value, const PutOptions& options);
   absl::Status WriteToStore(const K& key, const V* value);
+  static absl::Status OwnKeyError() {
+    return absl::FailedPreconditionError("a store writes the key that it is being asked to write");
+  }
   // Has the memory show what was written. Its own failures only cost it the entry.
   void Apply(const K& key, V* value, const PutOptions& options);
 
@@ -276,7 +280,12 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
   absl::StatusOr<std::unique_ptr<Memory>> memory = Memory::Create(options.cache);
   if (!memory.ok()) return memory.status();
   std::shared_ptr<Queue> queue;
-  if (options.write_policy == WritePolicy::kBehind) {
+  const bool is_behind = options.write_policy == WritePolicy::kBehind;
+  if (!is_behind || options.write_behind.durability == Durability::kMemory) {
+    absl::Status status = Queue::CheckNoneLeft(options.write_behind);
+    if (!status.ok()) return status;
+  }
+  if (is_behind) {
     typename Queue::Settings settings;
     settings.store = options.store;
     settings.options = options.write_behind;
@@ -406,16 +415,24 @@ absl::Status TieredCache<K, V, Policy, Hash, Eq>::Write(const K& key, V* value,
   const internal::OpenCalls::Call call(writing_);
   if (!call.is_let_in()) return absl::FailedPreconditionError("the cache is closed");
   const uint64_t hash = internal::StoreHash<Hash>(key);
+  if (queue_ != nullptr) return WriteBehind(hash, key, value, options);
   const internal::KeyLocks::Hold hold(*writes_, hash);
-  if (!hold.held()) {
-    return absl::FailedPreconditionError("a store writes the key that it is being asked to write");
-  }
-  if (policy_ != WritePolicy::kBehind) {
-    if (absl::Status status = WriteToStore(key, value); !status.ok()) return status;
-    Apply(key, policy_ == WritePolicy::kAround ? nullptr : value, options);
-    return absl::OkStatus();
-  }
-  const auto write = queue_->Add(hash, key, value, options);
+  if (!hold.held()) return OwnKeyError();
+  if (absl::Status status = WriteToStore(key, value); !status.ok()) return status;
+  Apply(key, policy_ == WritePolicy::kAround ? nullptr : value, options);
+  return absl::OkStatus();
+}
+
+template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
+absl::Status TieredCache<K, V, Policy, Hash, Eq>::WriteBehind(uint64_t hash, const K& key, V* value,
+                                                              const PutOptions& options) {
+  // Before the key is locked: reads of the key don't wait for room.
+  auto prepared = queue_->Prepare(hash, key, value, options);
+  if (!prepared.ok()) return prepared.status();
+  // Whoever holds the lock may wait for the store, and the store for this.
+  const internal::KeyLocks::Hold hold(*writes_, hash, /*waits=*/!queue_->IsInsideStore());
+  if (!hold.held()) return OwnKeyError();
+  const auto write = queue_->Add(*std::move(prepared));
   if (!write.ok()) return write.status();
   Apply(key, value, options);
   // The store may have refused it before it was applied; then it was dropped too early.

@@ -26,7 +26,7 @@ namespace larder::internal {
 // As in WriteBehindOptions, which has checked them.
 struct JournalSettings {
   std::string directory;
-  // What payloads mean: a journal is opened only with the schema that it was made with.
+  // What payloads mean: a journal that has writes of another schema left isn't opened.
   std::string schema;
   Durability durability = Durability::kJournalSync;  // not kMemory
   absl::Duration sync_interval = absl::Milliseconds(100);
@@ -87,7 +87,7 @@ class Journal {
   // Opens the journal in settings.directory, which is made if it isn't there, and tells what it
   // holds. The files stay as they are until their writes are acknowledged. Errors:
   // FailedPrecondition where another journal, of this process or of another, is open in the
-  // directory, or where the journal's schema is another one (naming both); Unimplemented for files
+  // directory, or has writes of another schema left (naming both); Unimplemented for files
   // of a newer version; those of the file system: a file that can't be read isn't passed over.
   // Damage is no error: `recovery` says how many bytes of what is lost.
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const JournalSettings& settings,

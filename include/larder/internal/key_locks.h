@@ -30,15 +30,17 @@ class KeyLocks {
   // released it; not for who takes it then.
   void Await(uint64_t hash);
 
-  // Holds the lock of a hash for the scope it lives in; waits until others have released it.
+  // Holds the lock of a hash for the scope it lives in. Waits until others have released it, unless
+  // `waits` is false.
   class Hold {
    public:
-    Hold(KeyLocks& locks, uint64_t hash);
+    Hold(KeyLocks& locks, uint64_t hash, bool waits = true);
     ~Hold();
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
 
-    // False where the calling thread holds this lock already: it would wait for itself.
+    // False where another thread has it and this one doesn't wait, or where the calling thread
+    // holds this lock already: it would wait for itself.
     bool held() const { return held_; }
 
    private:

@@ -75,8 +75,7 @@ uint64_t ByteSize(const T& object) {
 // Gives writes what the engine leaves open: bytes for the journal, calls of the store, dead
 // letters, and the cache's entries that must go with those.
 //
-// Thread safety: all methods may be called from any thread, Open and Start before all others. Two
-// writes of one key must not be added at a time.
+// Thread safety: all methods may be called from any thread, Open and Start before all others.
 template <class K, class V, class Eq>
 class StoreQueue final : private WriteBehind::Target {
  public:
@@ -100,11 +99,21 @@ class StoreQueue final : private WriteBehind::Target {
   // Begins to write to the store.
   absl::Status Start() { return engine_.Start(); }
 
-  // Queues a write (`value`: nullptr for an erasure); waits for the store where it finds no room
-  // and the options say so. On an error nothing has changed, but see Journal for those of the disk.
-  // What is thrown is user code's.
-  absl::StatusOr<QueuedPtr> Add(uint64_t hash, const K& key, const V* value,
-                                const PutOptions& options);
+  // A write that has room in the queue, or is to wait for the store.
+  struct Prepared {
+    std::shared_ptr<Queued> write;
+    std::string payload;  // for the journal
+    WriteBehind::Reservation room;
+  };
+
+  // Makes a write (`value`: nullptr for an erasure) and takes room for it, for which it may wait,
+  // as the options say. What is thrown is user code's.
+  absl::StatusOr<Prepared> Prepare(uint64_t hash, const K& key, const V* value,
+                                   const PutOptions& options);
+
+  // Queues a write, or waits for the store where it found no room. On an error nothing has changed,
+  // but see Journal for those of the disk. Not for two writes of one key at a time.
+  absl::StatusOr<QueuedPtr> Add(Prepared prepared);
 
   // The newest write of a key that isn't in the store yet; nullptr where there is none.
   QueuedPtr Find(uint64_t hash, const K& key) const {
@@ -122,6 +131,14 @@ class StoreQueue final : private WriteBehind::Target {
   absl::Status Close(absl::Duration timeout, bool* is_refused);
 
   void RunDue() { engine_.RunDue(); }
+
+  // Whether the calling thread is inside a call of the store or of on_dead_letter, for which a
+  // write of any key may be waiting.
+  bool IsInsideStore() const { return engine_.IsInsideTarget(); }
+
+  // For caches that write no journal: FailedPrecondition where there is one in the options'
+  // directory that has writes left.
+  static absl::Status CheckNoneLeft(const WriteBehindOptions& options);
 
   uint64_t writer() const { return writer_; }
   WriteBehindStats stats() const { return engine_.Stats(); }
@@ -148,8 +165,9 @@ class StoreQueue final : private WriteBehind::Target {
   std::vector<absl::Status> Write(Batch batch) override;
   absl::Status GiveUp(const PendingWrite& write, const absl::Status& reason, int attempts) override;
   void Acknowledge(std::span<const uint64_t> sequences) override;
-  // The keys of those of these writes that were given up.
-  std::vector<K> TakeGivenUp(std::span<const uint64_t> sequences);
+  void AfterAcknowledge() override;
+  // The key of a write that was given up and has left the queue; nullopt: there is none.
+  std::optional<K> TakeResolved();
 
   const Settings settings_;
   const std::unique_ptr<Journal> journal_;  // nullptr: in memory only
@@ -162,7 +180,11 @@ class StoreQueue final : private WriteBehind::Target {
   // as they are there, a load would bring them back into the cache.
   std::atomic<size_t> given_up_count_{0};
   Mutex given_up_mutex_;
-  absl::flat_hash_map<uint64_t, K> given_up_ ABSL_GUARDED_BY(given_up_mutex_);
+  struct GivenUp {
+    K key;
+    bool is_resolved = false;
+  };
+  absl::flat_hash_map<uint64_t, GivenUp> given_up_ ABSL_GUARDED_BY(given_up_mutex_);
 
   WriteBehind engine_;  // last: its threads use all of the above
 };
@@ -234,8 +256,34 @@ absl::StatusOr<std::unique_ptr<StoreQueue<K, V, Eq>>> StoreQueue<K, V, Eq>::Open
 }
 
 template <class K, class V, class Eq>
+absl::Status StoreQueue<K, V, Eq>::CheckNoneLeft(const WriteBehindOptions& options) {
+  FileSystem& files = options.file_system == nullptr ? FileSystem::Default() : *options.file_system;
+  if (!kCodable || options.journal_directory.empty() ||
+      !files.List(options.journal_directory).ok()) {
+    return absl::OkStatus();
+  }
+  JournalSettings settings = JournalSettingsOf(options);
+  settings.durability = Durability::kJournal;
+  JournalRecovery recovery;
+  const auto journal = Journal::Open(settings, &recovery);
+  if (!journal.ok()) return journal.status();
+  if (recovery.unacknowledged == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the journal in ", options.journal_directory, " has ", recovery.unacknowledged,
+      " writes that the store may not have: write_policy and durability must go on to use it"));
+}
+
+template <class K, class V, class Eq>
 absl::Status StoreQueue<K, V, Eq>::Restore(const JournalRecovery& recovery) {
   report_ = recovery;
+  if (recovery.damaged_bytes + recovery.missing_files > 0) {
+    std::fprintf(
+        stderr,
+        "larder: the journal in %s has lost writes: %llu bytes damaged, %llu files missing\n",
+        settings_.options.journal_directory.c_str(),
+        static_cast<unsigned long long>(recovery.damaged_bytes),
+        static_cast<unsigned long long>(recovery.missing_files));
+  }
   std::vector<WriteBehind::WritePtr> writes;
   if constexpr (kCodable) {
     writes.reserve(recovery.writes.size());
@@ -259,10 +307,9 @@ absl::Status StoreQueue<K, V, Eq>::Restore(const JournalRecovery& recovery) {
 }
 
 template <class K, class V, class Eq>
-absl::StatusOr<std::shared_ptr<const KeyedWrite<K, V, Eq>>> StoreQueue<K, V, Eq>::Add(
+absl::StatusOr<typename StoreQueue<K, V, Eq>::Prepared> StoreQueue<K, V, Eq>::Prepare(
     uint64_t hash, const K& key, const V* value, const PutOptions& options) {
   std::string payload;
-  uint64_t bytes = kOverhead;
   if constexpr (kCodable) {
     if (journal_ != nullptr) {
       absl::StatusOr<std::string> encoded = EncodeWrite(key, value);
@@ -270,40 +317,49 @@ absl::StatusOr<std::shared_ptr<const KeyedWrite<K, V, Eq>>> StoreQueue<K, V, Eq>
       payload = *std::move(encoded);
     }
   }
+  uint64_t bytes = kOverhead;
   bytes += journal_ != nullptr ? payload.size()
                                : ByteSize(key) + (value == nullptr ? 0 : ByteSize(*value));
+  for (const std::string& tag : options.tags) bytes += ByteSize(tag);
   auto write = std::make_shared<Queued>(
       hash, bytes, key, value == nullptr ? std::nullopt : std::optional<V>(*value), options);
-
   absl::StatusOr<WriteBehind::Reservation> room = engine_.Reserve(*write);
   if (!room.ok()) return room.status();
+  return Prepared{std::move(write), std::move(payload), *std::move(room)};
+}
+
+template <class K, class V, class Eq>
+absl::StatusOr<std::shared_ptr<const KeyedWrite<K, V, Eq>>> StoreQueue<K, V, Eq>::Add(
+    Prepared prepared) {
+  Queued& write = *prepared.write;
   if (journal_ == nullptr) {
-    write->set_sequence(engine_.NextSequence());
+    write.set_sequence(engine_.NextSequence());
   } else {
-    const absl::StatusOr<uint64_t> sequence = journal_->Append(payload);
+    const absl::StatusOr<uint64_t> sequence = journal_->Append(prepared.payload);
     if (!sequence.ok()) return sequence.status();
-    write->set_sequence(*sequence);
+    write.set_sequence(*sequence);
   }
   try {
-    if (room->write_through()) {
-      absl::Status status = engine_.EnqueueAndWait(*std::move(room), write);
+    if (prepared.room.write_through()) {
+      absl::Status status = engine_.EnqueueAndWait(std::move(prepared.room), prepared.write);
       if (!status.ok()) return status;
     } else {
-      engine_.Enqueue(*std::move(room), write);
+      engine_.Enqueue(std::move(prepared.room), prepared.write);
     }
   } catch (...) {
     // It isn't queued: nor is it to be replayed.
-    const uint64_t sequence = write->sequence();
+    const uint64_t sequence = write.sequence();
     Acknowledge(std::span(&sequence, 1));
     throw;
   }
-  return write;
+  return QueuedPtr(std::move(prepared.write));
 }
 
 template <class K, class V, class Eq>
 absl::Status StoreQueue<K, V, Eq>::Close(absl::Duration timeout, bool* is_refused) {
   const bool journaled = journal_ != nullptr;
-  syncs_letters_.store(false);
+  // Without one, nothing but these will be left of what wasn't written.
+  syncs_letters_.store(journaled);
   WriteBehind::Left left = engine_.Close(timeout, /*give_up_rest=*/!journaled);
   if (left.is_refused) {
     syncs_letters_.store(true);
@@ -366,7 +422,7 @@ absl::Status StoreQueue<K, V, Eq>::GiveUp(const PendingWrite& pending, const abs
   }
   K key = write.key;
   MutexLock lock(&given_up_mutex_);
-  given_up_.insert_or_assign(write.sequence(), std::move(key));
+  given_up_.insert_or_assign(write.sequence(), GivenUp{std::move(key)});
   given_up_count_.store(given_up_.size(), std::memory_order_release);
   write.given_up.store(true);
   return absl::OkStatus();
@@ -377,22 +433,37 @@ void StoreQueue<K, V, Eq>::Acknowledge(std::span<const uint64_t> sequences) {
   if (journal_ != nullptr) {
     journal_->Acknowledge(absl::MakeConstSpan(sequences.data(), sequences.size()));
   }
-  for (const K& key : TakeGivenUp(sequences)) settings_.drop(key);
-}
-
-template <class K, class V, class Eq>
-std::vector<K> StoreQueue<K, V, Eq>::TakeGivenUp(std::span<const uint64_t> sequences) {
-  std::vector<K> keys;
-  if (given_up_count_.load(std::memory_order_acquire) == 0) return keys;
+  if (given_up_count_.load(std::memory_order_acquire) == 0) return;
   MutexLock lock(&given_up_mutex_);
   for (uint64_t sequence : sequences) {
     const auto found = given_up_.find(sequence);
-    if (found == given_up_.end()) continue;
-    keys.push_back(std::move(found->second));
-    given_up_.erase(found);
+    if (found != given_up_.end()) found->second.is_resolved = true;
   }
-  given_up_count_.store(given_up_.size(), std::memory_order_release);
-  return keys;
+}
+
+template <class K, class V, class Eq>
+void StoreQueue<K, V, Eq>::AfterAcknowledge() {
+  while (std::optional<K> key = TakeResolved()) {
+    try {
+      settings_.drop(*key);
+    } catch (...) {
+      // A removal listener threw; the entry is gone.
+    }
+  }
+}
+
+template <class K, class V, class Eq>
+std::optional<K> StoreQueue<K, V, Eq>::TakeResolved() {
+  if (given_up_count_.load(std::memory_order_acquire) == 0) return std::nullopt;
+  MutexLock lock(&given_up_mutex_);
+  for (auto i = given_up_.begin(); i != given_up_.end(); ++i) {
+    if (!i->second.is_resolved) continue;
+    std::optional<K> key(std::move(i->second.key));
+    given_up_.erase(i);
+    given_up_count_.store(given_up_.size(), std::memory_order_release);
+    return key;
+  }
+  return std::nullopt;
 }
 
 }  // namespace larder::internal

@@ -50,11 +50,17 @@ class StoreReader {
     const auto write = FindQueued(key, hash);
     absl::StatusOr<Loaded<V>> loaded =
         write != nullptr ? FromQueue(*write) : store_->LoadEntry(key, context);
-    writes_->Await(hash);
+    AwaitWrite(hash);
     return loaded;
   }
 
  protected:
+  // What the store itself asks for, while it is being written to, waits for nobody: a writer may be
+  // waiting for the store.
+  void AwaitWrite(uint64_t hash) const {
+    if (queue_ == nullptr || !queue_->IsInsideStore()) writes_->Await(hash);
+  }
+
   typename Queue::QueuedPtr FindQueued(const K& key, uint64_t hash) const {
     return queue_ == nullptr ? nullptr : queue_->Find(hash, key);
   }
@@ -85,7 +91,7 @@ class BulkStoreReader : private StoreReader<K, V, Hash, Eq> {
 
   absl::StatusOr<Results> operator()(const std::vector<K>& keys) const {
     absl::StatusOr<Results> results = Load(keys);
-    for (const K& key : keys) this->writes_->Await(StoreHash<Hash>(key));
+    for (const K& key : keys) this->AwaitWrite(StoreHash<Hash>(key));
     return results;
   }
 
@@ -102,13 +108,13 @@ class BulkStoreReader : private StoreReader<K, V, Hash, Eq> {
       }
     }
     if (rest.empty()) return results;
-    std::vector<absl::StatusOr<V>> loaded = this->store_->LoadMany(rest);
+    std::vector<absl::StatusOr<Loaded<V>>> loaded = this->store_->LoadEntries(rest);
     if (loaded.size() != rest.size()) {
-      return absl::InternalError(absl::StrCat("Store::LoadMany returned ", loaded.size(),
-                                              " results for ", rest.size(), " keys"));
+      return absl::InternalError(absl::StrCat("the store returned ", loaded.size(), " results for ",
+                                              rest.size(), " keys"));
     }
     for (size_t i = 0; i < rest.size(); ++i) {
-      results.emplace_back(std::move(rest[i]), ToLoaded<V>(std::move(loaded[i])));
+      results.emplace_back(std::move(rest[i]), std::move(loaded[i]));
     }
     return results;
   }

@@ -87,8 +87,13 @@ class WriteBehind {
                                 int attempts) = 0;
 
     // These writes were resolved, and aren't to be replayed. In the order in which they were
-    // resolved, also over several calls, of which there is one at a time.
+    // resolved, also over several calls, of which there is one at a time; so it must not wait for
+    // anything but the disk.
     virtual void Acknowledge(std::span<const uint64_t> sequences) = 0;
+
+    // Called after Acknowledge, for whatever else is to follow, and may take its time; by several
+    // threads at once. A Flush that waits for these writes returns after it.
+    virtual void AfterAcknowledge() {}
   };
 
   // Room for one write. Gives it back when destroyed, unless it was handed to Enqueue. Must not
@@ -201,6 +206,9 @@ class WriteBehind {
 
   WriteBehindStats Stats() const;
 
+  // Whether the calling thread is inside a call of the target.
+  bool IsInsideTarget() const;
+
  private:
   using Match = bool (*)(const void* same_key, const PendingWrite& write);
   struct Afterwards;
@@ -211,7 +219,7 @@ class WriteBehind {
 
   // What callers need: write_behind.cc.
   absl::Status AwaitRoom(WriteRoom::Waiter& waiter) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status FullError() const;
+  absl::Status FullError(const WriteAmount& needs) const;
   void Release(Reservation& room, Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Add(Reservation& room, std::unique_ptr<QueuedWrite> write) ABSL_LOCKS_EXCLUDED(mutex_);
   WritePtr FindMatch(uint64_t hash, Match match, const void* same_key) const
@@ -239,17 +247,20 @@ class WriteBehind {
   void NoteResolved(Afterwards* afterwards) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Finish(const Afterwards& afterwards) ABSL_LOCKS_EXCLUDED(mutex_);
   void FinishResolved() ABSL_LOCKS_EXCLUDED(mutex_);
+  void CallAfterAcknowledge();
   void Finish(const WriteQueue::Resolved& resolved) ABSL_LOCKS_EXCLUDED(mutex_);
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
   Results CallWrite(std::span<WriteChain* const> chains);
   absl::Status CallGiveUp(const QueuedWrite& write, const absl::Status& reason);
   void CallAcknowledge(std::span<const uint64_t> sequences);
+  absl::Status ExceptionError() const;
   WriteQueue::Outcome OutcomeOf(const absl::Status& result) const;
 
   const WriteBehindOptions options_;
   const Clock* const clock_;  // nullptr: the process's
   Target* const target_;
+  const absl::Status store_threw_ = absl::InternalError("the store threw");  // made in time
   std::atomic<uint64_t> last_sequence_{0};
 
   mutable Mutex mutex_;
