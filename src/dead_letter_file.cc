@@ -61,27 +61,34 @@ absl::StatusOr<std::vector<uint64_t>> Numbers(const std::string& path, FileSyste
 
 // Appends to `records` those of one file.
 absl::Status ReadFile(const std::string& path, std::string_view schema, FileSystem& files,
-                      std::vector<DeadLetterRecord>* records) {
+                      std::vector<DeadLetterRecord>* records, uint64_t* damaged_bytes) {
   const absl::StatusOr<std::string> bytes = files.Read(path);
   if (!bytes.ok()) return bytes.status();
   absl::StatusOr<RecordReader> reader =
       RecordReader::Open(RecordFileKind::kDeadLetters, kVersion, *bytes);
-  if (!reader.ok()) return reader.status();
+  if (absl::IsDataLoss(reader.status())) *damaged_bytes += bytes->size();
+  if (!reader.ok()) {
+    return absl::IsDataLoss(reader.status()) ? absl::OkStatus() : reader.status();
+  }
   const std::optional<std::string_view> written_schema = reader->Next();
-  // The first write was cut short.
-  if (!written_schema.has_value()) return absl::OkStatus();
+  if (!written_schema.has_value()) {
+    *damaged_bytes += reader->torn_bytes();
+    return absl::OkStatus();
+  }
   if (*written_schema != schema) {
     return absl::FailedPreconditionError(
         Concat("holds \"", *written_schema, "\", not \"", schema, "\""));
   }
   while (const std::optional<std::string_view> next = reader->Next()) {
     std::optional<DeadLetterRecord> record = Decoded(*next);
-    if (!record.has_value()) return absl::DataLossError("a record is no dead letter");
-    records->push_back(*std::move(record));
+    if (record.has_value()) {
+      records->push_back(*std::move(record));
+    } else {
+      *damaged_bytes += next->size();
+    }
   }
-  if (reader->damaged_bytes() == 0) return absl::OkStatus();
-  return absl::DataLossError(
-      Concat(reader->damaged_bytes(), " bytes are damaged, of ", bytes->size()));
+  *damaged_bytes += reader->damaged_bytes() + reader->torn_bytes();
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -139,8 +146,13 @@ absl::Status DeadLetterFile::Write(const DeadLetterRecord& record) {
   if (!output_.has_value()) {
     if (absl::Status status = Create(); !status.ok()) return status;
   }
+  const std::string encoded = Encoded(record);
+  if (encoded.size() > kMaxRecordBytes) {
+    return absl::InvalidArgumentError(
+        Concat("a dead letter of ", encoded.size(), " bytes is more than a file takes"));
+  }
   std::string bytes;
-  output_->writer.Add(Encoded(record), &bytes);
+  output_->writer.Add(encoded, &bytes);
   output_->is_synced = false;
   if (absl::Status status = output_->file->Append(bytes); !status.ok()) return status;
   output_->has_records = true;
@@ -158,13 +170,15 @@ absl::Status DeadLetterFile::Sync() {
 
 absl::StatusOr<std::vector<DeadLetterRecord>> ReadDeadLetterFiles(const std::string& path,
                                                                   std::string_view schema,
-                                                                  FileSystem& files) {
+                                                                  FileSystem& files,
+                                                                  uint64_t* damaged_bytes) {
   const absl::StatusOr<std::vector<uint64_t>> numbers = Numbers(path, files);
   if (!numbers.ok()) return numbers.status();
   std::vector<DeadLetterRecord> records;
   for (uint64_t number : *numbers) {
     const std::string file = Concat(path, ".", number);
-    if (absl::Status status = ReadFile(file, schema, files, &records); !status.ok()) {
+    if (absl::Status status = ReadFile(file, schema, files, &records, damaged_bytes);
+        !status.ok()) {
       return absl::Status(status.code(), Concat(file, ": ", status.message()));
     }
   }

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <random>
 #include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "larder/internal/mutex.h"
 #include "larder/internal/write_behind.h"
 #include "larder/write_behind_options.h"
 #include "tests/support/rounds.h"
@@ -287,6 +289,62 @@ TEST(WriteBehindThreadsTest, ItEndsWithTheStoreDown) {
     ASSERT_TRUE(engine.Start().ok());
     for (int i = 1; i <= round; ++i) ASSERT_TRUE(PutNumber(engine, i, i).ok());
   }
+}
+
+// Takes its time over the acknowledgement of 1, until 2, of the same key, is in the store.
+class SlowToAcknowledge : public NumberTarget {
+ public:
+  void Acknowledge(std::span<const uint64_t> sequences) override {
+    for (const uint64_t sequence : sequences) {
+      while (sequence == 1 && Stored(/*key=*/7).size() < 2) std::this_thread::yield();
+      const MutexLock lock(&mutex_);
+      order_.push_back(sequence);
+    }
+  }
+
+  std::vector<uint64_t> order() const {
+    const MutexLock lock(&mutex_);
+    return order_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::vector<uint64_t> order_ ABSL_GUARDED_BY(mutex_);
+};
+
+TEST(WriteBehindThreadsTest, AcknowledgementsDoNotOvertakeThoseOfOlderWrites) {
+  WriteBehindOptions options;
+  options.threads = 2;
+  options.batch_delay = absl::ZeroDuration();
+  SlowToAcknowledge target;
+  WriteBehind engine(options, nullptr, &target, /*seed=*/1);
+  ASSERT_TRUE(engine.Start().ok());
+  ASSERT_TRUE(PutNumber(engine, 7, 1).ok());
+  while (target.Stored(7).empty()) std::this_thread::yield();
+  ASSERT_TRUE(PutNumber(engine, 7, 2).ok());
+  ASSERT_TRUE(engine.Flush(absl::InfiniteDuration()).ok());
+  ASSERT_TRUE(engine.Close(absl::InfiniteDuration(), /*give_up_rest=*/false).status.ok());
+  EXPECT_EQ(target.order(), (std::vector<uint64_t>{1, 2}));
+}
+
+TEST(WriteBehindThreadsTest, AFlushIsToldWhatACloseLeaves) {
+  WriteBehindOptions options;
+  NumberTarget target;
+  std::atomic<bool> asked{false};
+  target.answer = [&](const NumberWrite&) {
+    asked = true;
+    asked.notify_all();
+    return absl::UnavailableError("down");
+  };
+  WriteBehind engine(options, nullptr, &target, /*seed=*/1);
+  ASSERT_TRUE(engine.Start().ok());
+  ASSERT_TRUE(PutNumber(engine, 7, 1).ok());
+  absl::Status flushed;
+  std::thread flusher([&] { flushed = engine.Flush(absl::InfiniteDuration()); });
+  asked.wait(false);
+  EXPECT_EQ(engine.Close(absl::ZeroDuration(), /*give_up_rest=*/false).writes.size(), 1u);
+  flusher.join();
+  EXPECT_FALSE(flushed.ok());
 }
 
 }  // namespace

@@ -58,7 +58,8 @@ struct WriteBehindOptions {
   // taken off.
   absl::Duration first_backoff = absl::Milliseconds(50);  // > 0
   absl::Duration max_backoff = absl::Seconds(30);         // >= first_backoff
-  // After this many a write has failed for good. >= 0; 0: never.
+  // After this many a write has failed for good. >= 0; 0: never, so that a write for which the
+  // store throws, or ends with an error that isn't permanent, is tried for ever.
   int max_attempts = 0;
   // Whether a write that ended with this error has failed for good. Empty: see Store.
   std::function<bool(const absl::Status&)> is_permanent = nullptr;

@@ -44,7 +44,8 @@ class DeadLetterFile {
   // be called before the others.
   absl::Status Open();
 
-  // Errors: those of the file system; the record may have been written.
+  // Errors: InvalidArgument for a record of more than 1 GiB; those of the file system: the record
+  // may have been written.
   absl::Status Append(const DeadLetterRecord& record);
 
   // OK: all that was appended survives the end of the system.
@@ -72,12 +73,12 @@ class DeadLetterFile {
   std::optional<Output> output_ ABSL_GUARDED_BY(mutex_);
 };
 
-// The records of all files of a DeadLetterFile(path, ...). DataLoss where bytes in one are damaged,
-// naming how many, but not for a last record that wasn't finished; FailedPrecondition where its
-// schema is another one.
+// The records of all files of a DeadLetterFile(path, ...). Adds up in `damaged_bytes` what of them
+// isn't intact. FailedPrecondition where the schema of one is another one.
 absl::StatusOr<std::vector<DeadLetterRecord>> ReadDeadLetterFiles(const std::string& path,
                                                                   std::string_view schema,
-                                                                  FileSystem& files);
+                                                                  FileSystem& files,
+                                                                  uint64_t* damaged_bytes);
 
 }  // namespace larder::internal
 

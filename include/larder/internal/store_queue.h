@@ -60,6 +60,9 @@ class KeyedWrite final : public PendingWrite {
 
   // Set once this will never be in the store: then the cache must not keep it.
   mutable std::atomic<bool> given_up{false};
+
+  // That of the thread which has the write in hand, one at a time.
+  mutable bool in_dead_letters = false;
 };
 
 // What a key or a value counts for in WriteBehindOptions::max_bytes, where it isn't encoded.
@@ -164,6 +167,7 @@ class StoreQueue final : private WriteBehind::Target {
   // --- WriteBehind::Target
   std::vector<absl::Status> Write(Batch batch) override;
   absl::Status GiveUp(const PendingWrite& write, const absl::Status& reason, int attempts) override;
+  absl::Status WriteDeadLetter(const Queued& write, DeadLetter<K, V>& letter);
   void Acknowledge(std::span<const uint64_t> sequences) override;
   void AfterAcknowledge() override;
   // The key of a write that was given up and has left the queue; nullopt: there is none.
@@ -395,30 +399,52 @@ std::vector<absl::Status> StoreQueue<K, V, Eq>::Write(Batch batch) {
   return results;
 }
 
+// What a Codec refuses can't be written, and the letter says so.
+template <class K, class V, class Eq>
+absl::Status StoreQueue<K, V, Eq>::WriteDeadLetter(const Queued& write, DeadLetter<K, V>& letter) {
+  if constexpr (kCodable) {
+    if (dead_letters_ == nullptr || write.in_dead_letters) return absl::OkStatus();
+    absl::StatusOr<std::string> payload =
+        EncodeWrite(letter.key, letter.value.has_value() ? &*letter.value : nullptr);
+    absl::Status status = payload.status();
+    if (payload.ok()) {
+      status = dead_letters_->Append({.id = letter.id,
+                                      .reason = letter.reason,
+                                      .attempts = letter.attempts,
+                                      .payload = *std::move(payload)});
+      // Close syncs all that it leaves at once.
+      if (status.ok() && syncs_letters_.load()) status = dead_letters_->Sync();
+    }
+    if (status.ok()) {
+      write.in_dead_letters = true;
+    } else if (!payload.ok() || absl::IsInvalidArgument(status)) {
+      letter.reason = absl::Status(
+          letter.reason.code(), absl::StrCat(letter.reason.message(),
+                                             "; not in the dead-letter file: ", status.message()));
+    } else {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
 template <class K, class V, class Eq>
 absl::Status StoreQueue<K, V, Eq>::GiveUp(const PendingWrite& pending, const absl::Status& reason,
                                           int attempts) {
   const auto& write = static_cast<const Queued&>(pending);
-  const WriteId id{.writer = writer_, .sequence = write.sequence()};
-  if constexpr (kCodable) {
-    if (dead_letters_ != nullptr) {
-      absl::StatusOr<std::string> payload =
-          EncodeWrite(write.key, write.value.has_value() ? &*write.value : nullptr);
-      if (!payload.ok()) return payload.status();
-      absl::Status status = dead_letters_->Append(
-          {.id = id, .reason = reason, .attempts = attempts, .payload = *std::move(payload)});
-      // Close syncs all that it leaves at once.
-      if (status.ok() && syncs_letters_.load()) status = dead_letters_->Sync();
-      if (!status.ok()) return status;
-    }
-  }
+  DeadLetter<K, V> letter{.key = write.key,
+                          .value = write.value,
+                          .id = {.writer = writer_, .sequence = write.sequence()},
+                          .reason = reason,
+                          .attempts = attempts};
+  if (absl::Status status = WriteDeadLetter(write, letter); !status.ok()) return status;
   if (settings_.on_dead_letter) {
-    settings_.on_dead_letter(
-        {.key = write.key, .value = write.value, .id = id, .reason = reason, .attempts = attempts});
-  } else if (dead_letters_ == nullptr) {
+    settings_.on_dead_letter(letter);
+  } else if (!write.in_dead_letters) {
     // Nobody wants to know, but an acknowledged write doesn't vanish without a word.
     std::fprintf(stderr, "larder: queued write %llu, tried %d times, was dropped: %s\n",
-                 static_cast<unsigned long long>(id.sequence), attempts, reason.ToString().c_str());
+                 static_cast<unsigned long long>(write.sequence()), attempts,
+                 letter.reason.ToString().c_str());
   }
   K key = write.key;
   MutexLock lock(&given_up_mutex_);

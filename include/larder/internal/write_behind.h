@@ -38,10 +38,9 @@ namespace larder::internal {
 //
 // A write goes through:
 //
-//   absl::StatusOr<WriteBehind::Reservation> room = engine.Reserve(*write);   // may wait, or
-//   refuse write->set_sequence(...);                      // the journal's Append, or
-//   NextSequence() engine.Enqueue(*std::move(room), std::move(write));        // or EnqueueAndWait,
-//   see there
+//   absl::StatusOr<WriteBehind::Reservation> room = engine.Reserve(*write);  // may wait, or refuse
+//   write->set_sequence(...);  // the journal's, or NextSequence()
+//   engine.Enqueue(*std::move(room), std::move(write));  // or EnqueueAndWait, see there
 //
 // and stays until it is *resolved*, exactly once: stored; replaced by a later write of its key
 // (Coalescing::kLatest); given up; or, if it was written through, failed. Then it is acknowledged.
