@@ -3,6 +3,8 @@
 
 #include "larder/tiered_cache.h"
 
+#include <coroutine>
+#include <exception>
 #include <future>
 #include <memory>
 #include <optional>
@@ -10,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -259,6 +262,32 @@ TEST_F(TieredCacheTest, GetAsyncAnswersFromMemoryAndFromTheStore) {
   End();
 }
 
+// A coroutine that nobody waits for.
+struct Detached {
+  struct promise_type {
+    Detached get_return_object() { return {}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() { std::terminate(); }
+  };
+};
+
+TEST_F(TieredCacheTest, ACoroutineAwaitsMemoryOrTheStore) {
+  const std::unique_ptr<ThreadPool> pool = ThreadPool::Create({}).value();
+  options_.cache.executor = pool.get();
+  store_.SetRow("a", "1");
+  for (int i = 0; i < 2; ++i) {
+    std::promise<std::string> promise;
+    [](Tiered& tiered, std::promise<std::string>& promise) -> Detached {
+      promise.set_value(Shown(co_await tiered.GetAwait("a")));
+    }(tiered(), promise);
+    EXPECT_EQ(promise.get_future().get(), "1");
+  }
+  EXPECT_EQ(store_.loads(), 1);
+  End();
+}
+
 class TieredSnapshot : public TieredFixture {
  protected:
   TieredSnapshot() {
@@ -330,6 +359,16 @@ TEST_F(TieredSnapshot, OneThatCanNotBeRemovedIsNotUsed) {
   EXPECT_EQ(tiered().memory().size(), 0u);
   EXPECT_EQ(tiered().Stats().snapshots.saved, 0u);
   files_.Heal();
+}
+
+TEST_F(TieredSnapshot, IsSavedAgainAndAgainWithoutBeingAsked) {
+  options_.snapshot_interval = absl::Milliseconds(1);
+  EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
+  while (tiered().Stats().snapshots.saved < 3) std::this_thread::yield();
+  EXPECT_EQ(files_.Files().count("cache.snapshot"), 1u);
+  files_.FailAll(FileCall::kCreate, FaultyFileSystem::NoSpace());
+  while (tiered().Stats().snapshots.failed == 0) std::this_thread::yield();
+  EXPECT_TRUE(absl::IsResourceExhausted(tiered().Stats().last_snapshot));
 }
 
 TEST_F(TieredSnapshot, ADamagedOrOldOneLeavesTheCacheCold) {
