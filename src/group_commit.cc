@@ -20,6 +20,11 @@ GroupCommit::Joined GroupCommit::Join(Member* member) {
   return member->leads_ ? Joined::kLeads : Joined::kFinished;
 }
 
+size_t GroupCommit::gathering() const {
+  MutexLock lock(&mutex_);
+  return gathering_.size();
+}
+
 std::vector<GroupCommit::Member*> GroupCommit::Take(size_t max_bytes) {
   std::vector<Member*> group;
   MutexLock lock(&mutex_);

@@ -38,6 +38,8 @@ class GroupCommit {
     std::string_view payload() const { return payload_; }
     uint64_t number() const { return number_; }               // once joined
     const absl::Status& outcome() const { return outcome_; }  // once the group is finished
+    // Whether it leads after it had to wait for its turn.
+    bool has_waited() const { return leads_; }
 
    private:
     friend class GroupCommit;
@@ -64,6 +66,9 @@ class GroupCommit {
   // Joins the group that gathers, and waits until it is finished or has to be led by the caller.
   Joined Join(Member* member);
 
+  // How many have joined and weren't taken yet.
+  size_t gathering() const;
+
   // The first of those that have joined: as many as have `max_bytes` together, and one at least, if
   // there is one. The caller has the turn.
   std::vector<Member*> Take(size_t max_bytes);
@@ -88,7 +93,7 @@ class GroupCommit {
   void Close();
 
  private:
-  Mutex mutex_;
+  mutable Mutex mutex_;
   bool taken_ ABSL_GUARDED_BY(mutex_) = false;  // somebody has the turn
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t next_number_ ABSL_GUARDED_BY(mutex_);

@@ -6,11 +6,13 @@
 #include <cassert>
 #include <optional>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "larder/internal/maintenance_thread.h"
 #include "larder/internal/mutex.h"
+#include "larder/internal/process_clock.h"
 #include "larder/internal/random_bits.h"
 #include "larder/internal/record_io.h"
 #include "src/group_commit.h"
@@ -48,6 +50,11 @@ absl::StatusOr<std::vector<uint64_t>> ListSegments(FileSystem& files,
   std::sort(numbers.begin(), numbers.end());
   return numbers;
 }
+
+// What part of a group's time the next one waits for its members.
+constexpr int64_t kPatience = 8;
+// So many members share a sync well enough.
+constexpr size_t kEnough = 16;
 
 // More than one process makes.
 constexpr uint64_t kSegmentGap = uint64_t{1} << 40;
@@ -102,7 +109,8 @@ class Journal::Impl {
       : writer_(found.writer),
         directory_lock_(std::move(lock)),
         commits_(found.next_sequence),
-        log_(settings, std::move(found)) {
+        log_(settings, std::move(found)),
+        awaits_group_(settings.durability == Durability::kJournalSync) {
     Publish();
   }
 
@@ -211,8 +219,12 @@ class Journal::Impl {
       std::vector<GroupCommit::Member*> group;
       absl::Status status;
       try {
+        AwaitGroup(*own);
+        const int64_t start = ProcessClock::NowNanos();
         group = commits_.Take(kMaxGroupBytes);
         status = AppendGroup(group);
+        last_group_ = group.size();
+        last_nanos_ = ProcessClock::NowNanos() - start;
       } catch (...) {
         // They would wait for ever.
         status = GiveUp(group);
@@ -224,6 +236,19 @@ class Journal::Impl {
       TidyUp();
     }
     WriteAcknowledged();
+  }
+
+  // Threads whose appends were synced together come back together, and those that one has had to
+  // wait for come back, too. Without a short wait for them two threads would take turns, each
+  // waiting for the other's sync and then for its own. (PostgreSQL's commit_delay has the same
+  // purpose.)
+  void AwaitGroup(const GroupCommit::Member& own) const {
+    if (!awaits_group_) return;
+    const size_t expected = std::min(last_group_ + (own.has_waited() ? 1 : 0), kEnough);
+    const int64_t deadline = ProcessClock::NowNanos() + last_nanos_ / kPatience;
+    while (commits_.gathering() < expected && ProcessClock::NowNanos() < deadline) {
+      std::this_thread::yield();
+    }
   }
 
   absl::Status AppendGroup(absl::Span<GroupCommit::Member* const> group) {
@@ -310,6 +335,9 @@ class Journal::Impl {
   std::unique_ptr<FileSystem::Lock> directory_lock_;
   GroupCommit commits_;
   JournalLog log_;
+  const bool awaits_group_;  // since a sync takes long
+  size_t last_group_ = 0;    // of the last group: its members
+  int64_t last_nanos_ = 0;   // and the time that it took
   uint64_t appends_ = 0;
   uint64_t failed_appends_ = 0;
   bool closed_ = false;

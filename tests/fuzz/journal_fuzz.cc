@@ -45,6 +45,7 @@ class Model {
     if (static_cast<uint8_t>(segment.bytes[8]) > internal::kJournalVersion) return false;
     if (torn_) complete_ = false;
     bool announced = false;  // a live record
+    is_foreign_ = false;
     for (size_t i = 0; i < segment.intact.size(); ++i) {
       if (segment.after_damage[i]) complete_ = false;
       const auto record = internal::DecodeJournalRecord(segment.intact[i]);
@@ -53,7 +54,7 @@ class Model {
       if (!record.has_value() || (start == nullptr) == (i == 0)) complete_ = false;
       if (!record.has_value() || (start != nullptr && i > 0)) continue;
       if (start != nullptr) {
-        if (start->schema != kSchema) return false;
+        is_foreign_ = start->schema != kSchema;
         announced = start->has_live;
         Apply(*start);
       } else if (const auto* live = std::get_if<internal::JournalLiveRecord>(&*record)) {
@@ -78,9 +79,12 @@ class Model {
     FUZZ_CHECK(std::includes(found.begin(), found.end(), never_acknowledged.begin(),
                              never_acknowledged.end()));
     if (complete_) FUZZ_CHECK(found == live_);
+    for (const auto& write : found) FUZZ_CHECK(!foreign_.contains(write.first));
   }
 
   uint64_t last_sequence() const { return last_sequence_; }
+  // Whether some writes have another schema, so that a journal that has them left isn't opened.
+  bool has_foreign() const { return !foreign_.empty(); }
 
  private:
   void Apply(const internal::JournalStartRecord& start) {
@@ -99,6 +103,11 @@ class Model {
       complete_ = false;
     last_write_ = std::max(last_write_, write.sequence);
     written_[write.sequence] = live_[write.sequence] = std::string(write.payload);
+    if (is_foreign_) {
+      foreign_.insert(write.sequence);
+    } else {
+      foreign_.erase(write.sequence);
+    }
   }
 
   void Apply(const internal::JournalAcknowledgedRecord& acknowledged) {
@@ -131,6 +140,8 @@ class Model {
   Writes written_;                   // that live records left
   std::set<uint64_t> acknowledged_;  // anywhere
   Writes live_;                      // what is to be found if nothing is missing
+  bool is_foreign_ = false;          // the segment
+  std::set<uint64_t> foreign_;       // in a segment with another schema, the last time
   bool complete_ = true;
   bool torn_ = false;  // the last segment
   uint64_t last_number_ = 0;
@@ -295,7 +306,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool used_up = absl::IsResourceExhausted(journal.status());
   FUZZ_CHECK(absl::IsFailedPrecondition(journal.status()) ||
              absl::IsUnimplemented(journal.status()) || used_up);
-  FUZZ_CHECK(!opens || (used_up && model.last_sequence() > larder::internal::kMaxSequence / 2));
+  FUZZ_CHECK(!opens || (used_up && model.last_sequence() > larder::internal::kMaxSequence / 2) ||
+             (absl::IsFailedPrecondition(journal.status()) && model.has_foreign()));
   auto after = files.Files();
   after.erase(std::string(kDirectory) + "/LOCK");
   FUZZ_CHECK(after == before);
