@@ -71,8 +71,9 @@ absl::Status ReadFile(const std::string& path, std::string_view schema, FileSyst
     return absl::IsDataLoss(reader.status()) ? absl::OkStatus() : reader.status();
   }
   const std::optional<std::string_view> written_schema = reader->Next();
-  if (!written_schema.has_value()) {
-    *damaged_bytes += reader->torn_bytes();
+  // Without the schema nobody knows what the other records mean.
+  if (!written_schema.has_value() || reader->damaged_bytes() > 0) {
+    *damaged_bytes += bytes->size() - kRecordFileHeaderBytes;
     return absl::OkStatus();
   }
   if (*written_schema != schema) {
