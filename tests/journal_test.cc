@@ -154,7 +154,9 @@ TEST(JournalTest, TakesAnotherSchemaOnceNothingIsLeftOfTheOneBefore) {
     const auto opened = Journal::Open(settings, &found);
     ASSERT_TRUE(opened.ok()) << opened.status();
     EXPECT_EQ(Payloads(found), expected);
-    if (expected.empty()) EXPECT_TRUE((*opened)->Append("two").ok());
+    if (expected.empty()) {
+      EXPECT_TRUE((*opened)->Append("two").ok());
+    }
   }
 }
 

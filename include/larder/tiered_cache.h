@@ -20,22 +20,20 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "larder/cache.h"
-#include "larder/codec.h"
 #include "larder/dead_letter.h"
-#include "larder/file_system.h"
 #include "larder/internal/key_locks.h"
 #include "larder/internal/open_calls.h"
 #include "larder/internal/random_bits.h"
 #include "larder/internal/store_queue.h"
 #include "larder/internal/store_reader.h"
+#include "larder/internal/tiered_snapshots.h"
 #include "larder/journal_report.h"
 #include "larder/load_result.h"
 #include "larder/options.h"
 #include "larder/policy.h"
-#include "larder/snapshot.h"
+#include "larder/snapshot_options.h"
 #include "larder/store.h"
 #include "larder/tiered_stats.h"
 #include "larder/write_behind_options.h"
@@ -198,10 +196,10 @@ class TieredCache {
   // What became of the one that Create was to load: NotFound where there was none, else the reason
   // why the cache began without; FailedPrecondition for one that was too old or where no
   // snapshot_path was set.
-  const absl::StatusOr<SnapshotInfo>& LoadedSnapshot() const { return loaded_snapshot_; }
+  const absl::StatusOr<SnapshotInfo>& LoadedSnapshot() const { return snapshots_.loaded(); }
 
   // Saves one now. FailedPrecondition where no snapshot_path was set.
-  absl::StatusOr<SnapshotInfo> SaveSnapshot();
+  absl::StatusOr<SnapshotInfo> SaveSnapshot() { return snapshots_.Save(); }
 
   // --- The rest.
 
@@ -220,13 +218,16 @@ class TieredCache {
  private:
   using Queue = internal::StoreQueue<K, V, Eq>;
   using Reader = internal::StoreReader<K, V, Hash, Eq>;
+  using Snapshots = internal::TieredSnapshots<K, V, Memory>;
 
   TieredCache(const Options& options, std::unique_ptr<Memory> memory, std::shared_ptr<Queue> queue);
 
-  static constexpr bool kCodable = Codable<K> && Codable<V>;
-
-  static absl::Status CheckSnapshot(const Options& options);
-  void LoadSnapshot(const Options& options);
+  static internal::TieredSnapshotSettings SnapshotSettings(const Options& options) {
+    return {.path = options.snapshot_path,
+            .interval = options.snapshot_interval,
+            .max_age = options.snapshot_max_age,
+            .options = options.snapshot_options};
+  }
 
   // `value`: nullptr for an erasure.
   absl::Status Write(const K& key, V* value, const PutOptions& options);
@@ -250,9 +251,7 @@ class TieredCache {
   const Reader reader_;
   const internal::BulkStoreReader<K, V, Hash, Eq> bulk_reader_;
 
-  absl::StatusOr<SnapshotInfo> loaded_snapshot_ =
-      absl::FailedPreconditionError("no snapshot_path is set");
-  std::unique_ptr<SnapshotTimer> snapshots_;  // nullptr where there are to be none
+  Snapshots snapshots_;
 };
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
@@ -266,7 +265,8 @@ TieredCache<K, V, Policy, Hash, Eq>::TieredCache(const Options& options,
       memory_(std::move(memory)),
       queue_(std::move(queue)),
       reader_(store_, queue_, writes_),
-      bulk_reader_(reader_) {}
+      bulk_reader_(reader_),
+      snapshots_(SnapshotSettings(options)) {}
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 absl::StatusOr<std::unique_ptr<TieredCache<K, V, Policy, Hash, Eq>>>
@@ -276,7 +276,8 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
     return absl::InvalidArgumentError(
         absl::StrCat("write_policy must be one that is named, is ", policy));
   }
-  if (absl::Status status = CheckSnapshot(options); !status.ok()) return status;
+  if (absl::Status status = Snapshots::Check(SnapshotSettings(options)); !status.ok())
+    return status;
   absl::StatusOr<std::unique_ptr<Memory>> memory = Memory::Create(options.cache);
   if (!memory.ok()) return memory.status();
   std::shared_ptr<Queue> queue;
@@ -300,69 +301,14 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
   std::unique_ptr<TieredCache> cache(
       new (std::nothrow) TieredCache(options, *std::move(memory), std::move(queue)));
   if (cache == nullptr) return absl::ResourceExhaustedError("no memory for a cache");
-  cache->LoadSnapshot(options);
+  // Of what is queued the journal is the one to tell.
+  cache->snapshots_.Start(*cache->memory_, [queue = cache->queue_.get()](const K& key) {
+    return queue == nullptr || queue->Find(internal::StoreHash<Hash>(key), key) == nullptr;
+  });
   if (cache->queue_ != nullptr) {
     if (absl::Status status = cache->queue_->Start(); !status.ok()) return status;
   }
   return cache;
-}
-
-template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
-absl::Status TieredCache<K, V, Policy, Hash, Eq>::CheckSnapshot(const Options& options) {
-  const absl::Duration zero = absl::ZeroDuration();
-  if (!kCodable && !options.snapshot_path.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("snapshot_path is ", options.snapshot_path,
-                     ": a snapshot needs a Codec of keys and of values"));
-  }
-  if (options.snapshot_interval <= zero) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("snapshot_interval must be positive, is ",
-                     absl::FormatDuration(options.snapshot_interval)));
-  }
-  if (options.snapshot_max_age <= zero) {
-    return absl::InvalidArgumentError(absl::StrCat("snapshot_max_age must be positive, is ",
-                                                   absl::FormatDuration(options.snapshot_max_age)));
-  }
-  return absl::OkStatus();
-}
-
-template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
-void TieredCache<K, V, Policy, Hash, Eq>::LoadSnapshot(const Options& options) {
-  if constexpr (kCodable) {
-    const std::string& path = options.snapshot_path;
-    if (path.empty()) return;
-    const SnapshotOptions& how = options.snapshot_options;
-    // Of what is queued the journal is the one to tell.
-    const auto is_stored = [queue = queue_.get()](const K& key) {
-      return queue == nullptr || queue->Find(internal::StoreHash<Hash>(key), key) == nullptr;
-    };
-    loaded_snapshot_ = memory_->LoadSnapshot(path, how, is_stored);
-    if (loaded_snapshot_.ok()) {
-      const absl::Duration age = (how.now ? how.now() : absl::Now()) - loaded_snapshot_->saved_at;
-      absl::Status status;
-      if (age > options.snapshot_max_age) {
-        status = absl::FailedPreconditionError(
-            absl::StrCat(path, ": was saved ", absl::FormatDuration(age), " ago"));
-      }
-      // From now on it is out of date.
-      status.Update(internal::RemoveSnapshot(path, how));
-      if (!status.ok()) {
-        memory_->Clear();
-        loaded_snapshot_ = status;
-      }
-    }
-    snapshots_ = std::make_unique<SnapshotTimer>(
-        options.snapshot_interval, [memory = memory_.get(), path, how, is_stored] {
-          return memory->SaveSnapshot(path, how, is_stored);
-        });
-  }
-}
-
-template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
-absl::StatusOr<SnapshotInfo> TieredCache<K, V, Policy, Hash, Eq>::SaveSnapshot() {
-  if (snapshots_ == nullptr) return absl::FailedPreconditionError("no snapshot_path is set");
-  return snapshots_->SaveNow();
 }
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
@@ -383,7 +329,7 @@ absl::Status TieredCache<K, V, Policy, Hash, Eq>::Close(absl::Duration timeout) 
   }
   // Those that are under way are still to be seen in the cache, which is then saved.
   writing_.Close();
-  if (snapshots_ != nullptr) status.Update(snapshots_->SaveNow().status());
+  status.Update(snapshots_.SaveLast());
   return status;
 }
 
@@ -394,11 +340,7 @@ TieredStats TieredCache<K, V, Policy, Hash, Eq>::Stats() const {
     stats.write_behind = queue_->stats();
     stats.journal = queue_->journal_stats();
   }
-  if (snapshots_ != nullptr) {
-    stats.snapshots = snapshots_->counts();
-    stats.last_snapshot = snapshots_->LastSave().status();
-    if (stats.snapshots.saved + stats.snapshots.failed == 0) stats.last_snapshot = {};
-  }
+  snapshots_.AddTo(stats);
   return stats;
 }
 

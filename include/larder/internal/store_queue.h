@@ -27,7 +27,7 @@
 #include "larder/clock.h"
 #include "larder/codec.h"
 #include "larder/dead_letter.h"
-#include "larder/internal/dead_letter_file.h"
+#include "larder/internal/dead_letter_sink.h"
 #include "larder/internal/journal.h"
 #include "larder/internal/mutex.h"
 #include "larder/internal/pending_write.h"
@@ -167,7 +167,6 @@ class StoreQueue final : private WriteBehind::Target {
   // --- WriteBehind::Target
   std::vector<absl::Status> Write(Batch batch) override;
   absl::Status GiveUp(const PendingWrite& write, const absl::Status& reason, int attempts) override;
-  absl::Status WriteDeadLetter(const Queued& write, DeadLetter<K, V>& letter);
   void Acknowledge(std::span<const uint64_t> sequences) override;
   void AfterAcknowledge() override;
   // The key of a write that was given up and has left the queue; nullopt: there is none.
@@ -177,8 +176,7 @@ class StoreQueue final : private WriteBehind::Target {
   const std::unique_ptr<Journal> journal_;  // nullptr: in memory only
   const uint64_t writer_;
   JournalReport report_;
-  std::unique_ptr<DeadLetterFile> dead_letters_;  // nullptr: none
-  std::atomic<bool> syncs_letters_{true};         // each before it is given up
+  DeadLetterSink<K, V> dead_letters_;
 
   // Keys of writes that were given up, by their sequences, until they have left the queue: as long
   // as they are there, a load would bring them back into the cache.
@@ -199,16 +197,8 @@ StoreQueue<K, V, Eq>::StoreQueue(Settings settings, std::unique_ptr<Journal> jou
     : settings_(std::move(settings)),
       journal_(std::move(journal)),
       writer_(writer),
-      engine_(settings_.options, settings_.clock, this, seed) {
-  if constexpr (kCodable) {
-    const WriteBehindOptions& options = settings_.options;
-    if (options.dead_letter_path.empty()) return;
-    FileSystem* const files = options.file_system;
-    dead_letters_ =
-        std::make_unique<DeadLetterFile>(options.dead_letter_path, WriteSchema<K, V>(),
-                                         files == nullptr ? FileSystem::Default() : *files);
-  }
-}
+      dead_letters_(settings_.options, settings_.on_dead_letter),
+      engine_(settings_.options, settings_.clock, this, seed) {}
 
 template <class K, class V, class Eq>
 absl::Status StoreQueue<K, V, Eq>::CheckCodecs(const WriteBehindOptions& options) {
@@ -252,9 +242,7 @@ absl::StatusOr<std::unique_ptr<StoreQueue<K, V, Eq>>> StoreQueue<K, V, Eq>::Open
   const uint64_t writer = journal == nullptr ? RandomBits() : journal->writer();
   std::unique_ptr<StoreQueue> queue(
       new StoreQueue(std::move(settings), std::move(journal), writer, RandomBits()));
-  if (queue->dead_letters_ != nullptr) {
-    if (absl::Status status = queue->dead_letters_->Open(); !status.ok()) return status;
-  }
+  if (absl::Status status = queue->dead_letters_.Open(); !status.ok()) return status;
   if (absl::Status status = queue->Restore(recovery); !status.ok()) return status;
   return queue;
 }
@@ -363,17 +351,14 @@ template <class K, class V, class Eq>
 absl::Status StoreQueue<K, V, Eq>::Close(absl::Duration timeout, bool* is_refused) {
   const bool journaled = journal_ != nullptr;
   // Without one, nothing but these will be left of what wasn't written.
-  syncs_letters_.store(journaled);
+  dead_letters_.set_syncs_each(journaled);
   WriteBehind::Left left = engine_.Close(timeout, /*give_up_rest=*/!journaled);
   if (left.is_refused) {
-    syncs_letters_.store(true);
+    dead_letters_.set_syncs_each(true);
     *is_refused = true;
     return left.status;
   }
-  if (dead_letters_ != nullptr) {
-    const absl::Status synced = dead_letters_->Sync();
-    if (left.status.ok()) left.status = synced;
-  }
+  left.status.Update(dead_letters_.Sync());
   if (!journaled) return left.status;
   const absl::Status closed = journal_->Close();
   if (left.status.ok()) return closed;
@@ -399,53 +384,17 @@ std::vector<absl::Status> StoreQueue<K, V, Eq>::Write(Batch batch) {
   return results;
 }
 
-// What a Codec refuses can't be written, and the letter says so.
-template <class K, class V, class Eq>
-absl::Status StoreQueue<K, V, Eq>::WriteDeadLetter(const Queued& write, DeadLetter<K, V>& letter) {
-  if constexpr (kCodable) {
-    if (dead_letters_ == nullptr || write.in_dead_letters) return absl::OkStatus();
-    absl::StatusOr<std::string> payload =
-        EncodeWrite(letter.key, letter.value.has_value() ? &*letter.value : nullptr);
-    absl::Status status = payload.status();
-    if (payload.ok()) {
-      status = dead_letters_->Append({.id = letter.id,
-                                      .reason = letter.reason,
-                                      .attempts = letter.attempts,
-                                      .payload = *std::move(payload)});
-      // Close syncs all that it leaves at once.
-      if (status.ok() && syncs_letters_.load()) status = dead_letters_->Sync();
-    }
-    if (status.ok()) {
-      write.in_dead_letters = true;
-    } else if (!payload.ok() || absl::IsInvalidArgument(status)) {
-      letter.reason = absl::Status(
-          letter.reason.code(), absl::StrCat(letter.reason.message(),
-                                             "; not in the dead-letter file: ", status.message()));
-    } else {
-      return status;
-    }
-  }
-  return absl::OkStatus();
-}
-
 template <class K, class V, class Eq>
 absl::Status StoreQueue<K, V, Eq>::GiveUp(const PendingWrite& pending, const absl::Status& reason,
                                           int attempts) {
   const auto& write = static_cast<const Queued&>(pending);
-  DeadLetter<K, V> letter{.key = write.key,
-                          .value = write.value,
-                          .id = {.writer = writer_, .sequence = write.sequence()},
-                          .reason = reason,
-                          .attempts = attempts};
-  if (absl::Status status = WriteDeadLetter(write, letter); !status.ok()) return status;
-  if (settings_.on_dead_letter) {
-    settings_.on_dead_letter(letter);
-  } else if (!write.in_dead_letters) {
-    // Nobody wants to know, but an acknowledged write doesn't vanish without a word.
-    std::fprintf(stderr, "larder: queued write %llu, tried %d times, was dropped: %s\n",
-                 static_cast<unsigned long long>(write.sequence()), attempts,
-                 letter.reason.ToString().c_str());
-  }
+  absl::Status told = dead_letters_.Take({.key = write.key,
+                                          .value = write.value,
+                                          .id = {.writer = writer_, .sequence = write.sequence()},
+                                          .reason = reason,
+                                          .attempts = attempts},
+                                         &write.in_dead_letters);
+  if (!told.ok()) return told;
   K key = write.key;
   MutexLock lock(&given_up_mutex_);
   given_up_.insert_or_assign(write.sequence(), GivenUp{std::move(key)});
