@@ -89,6 +89,7 @@ TEST_F(TieredJournal, AFullDiskFailsTheWriterAndTheCacheGoesOn) {
 
 TEST_F(TieredJournal, AJournalIsOfOneCacheAtATimeAndOfItsTypes) {
   UseJournal();
+  FailWrites(absl::UnavailableError("down"));
   EXPECT_EQ(tiered().Put("a", "1"), absl::OkStatus());
   const absl::Status second = Tiered::Create(options_).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(second)) << second;

@@ -193,7 +193,7 @@ TEST_F(TieredWriteBehind, CloseTakesNoMoreWritesAndReadsGoOn) {
   EXPECT_TRUE(absl::IsFailedPrecondition(tiered().Put("b", "1")));
   EXPECT_TRUE(absl::IsFailedPrecondition(tiered().Erase("a")));
   EXPECT_EQ(Get("a"), "1");
-  EXPECT_EQ(tiered().Close(kLong), absl::OkStatus());
+  EXPECT_EQ(tiered().Close(), absl::OkStatus());
 }
 
 TEST_F(TieredWriteBehind, WhatCloseCanNotWriteBecomesDeadLettersWithoutAJournal) {

@@ -184,6 +184,7 @@ class TieredCache {
   // Then saves a snapshot, if there is to be one. Reads go on. FailedPrecondition from inside a
   // call of the store.
   absl::Status Close(absl::Duration timeout);
+  absl::Status Close() { return Close(close_timeout_); }
 
   // What was found in the journal by Create: how much was left to write, and whether any of it was
   // damaged.
