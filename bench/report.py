@@ -345,16 +345,20 @@ def write_report(run, template, path):
     Path(path).write_text(page, encoding="utf-8")
 
 
-def main(arguments):
+def run_report(arguments, usage, script, make_run, write):
+    """What a report's main does: reads two files of JSON, and its template, and writes a page.
+
+    script: the path of the report's own script, NAME.py, whose template is NAME.html.in beside it.
+    """
     if len(arguments) != 3:
-        print(__doc__, file=sys.stderr)
+        print(usage, file=sys.stderr)
         return 2
-    tiers, latencies, out = arguments
-    run = Run(json.loads(Path(tiers).read_text()), json.loads(Path(latencies).read_text()))
-    template = Path(__file__).with_name("report.html.in").read_text(encoding="utf-8")
-    write_report(run, template, out)
+    first, second, out = arguments
+    run = make_run(json.loads(Path(first).read_text()), json.loads(Path(second).read_text()))
+    template = Path(script).with_suffix(".html.in").read_text(encoding="utf-8")
+    write(run, template, out)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_report(sys.argv[1:], __doc__, __file__, Run, write_report))

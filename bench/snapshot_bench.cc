@@ -8,18 +8,16 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "bench/support/run_benchmarks.h"
+#include "bench/support/temporary_folder.h"
 #include "bench/support/traces.h"
 #include "benchmark/benchmark.h"
 #include "larder/policy.h"
@@ -32,26 +30,6 @@ constexpr uint64_t kEntries = 1'000'000;
 constexpr size_t kValueBytes = 100;
 constexpr size_t kCapacity = 10'000;
 constexpr size_t kRequests = 1'000'000;
-
-// A file that is gone with this.
-class ScratchFile {
- public:
-  ScratchFile() {
-    const char* directory = std::getenv("TMPDIR");
-    path_ = absl::StrCat(directory != nullptr ? directory : "/tmp", "/larder_snapshot_bench");
-  }
-  ~ScratchFile() {
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
-  }
-  ScratchFile(const ScratchFile&) = delete;
-  ScratchFile& operator=(const ScratchFile&) = delete;
-
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 template <class Policy>
 using Users = Cache<std::string, std::string, Policy>;
@@ -84,22 +62,24 @@ void Tell(benchmark::State& state, const absl::StatusOr<SnapshotInfo>& info) {
 
 template <class Policy>
 void BM_Save(benchmark::State& state) {
-  const ScratchFile file;
+  const TemporaryFolder folder;
+  const std::string file = folder.File("users.snapshot");
   const auto cache = FilledUsers<Policy>();
   absl::StatusOr<SnapshotInfo> info;
-  for (auto _ : state) info = cache->SaveSnapshot(file.path());
+  for (auto _ : state) info = cache->SaveSnapshot(file);
   Tell(state, info);
 }
 
 template <class Policy>
 void BM_Load(benchmark::State& state) {
-  const ScratchFile file;
-  absl::StatusOr<SnapshotInfo> info = FilledUsers<Policy>()->SaveSnapshot(file.path());
+  const TemporaryFolder folder;
+  const std::string file = folder.File("users.snapshot");
+  absl::StatusOr<SnapshotInfo> info = FilledUsers<Policy>()->SaveSnapshot(file);
   for (auto _ : state) {
     state.PauseTiming();
     auto cache = Make<Users<Policy>>(kEntries, 0);
     state.ResumeTiming();
-    info = cache->LoadSnapshot(file.path());
+    info = cache->LoadSnapshot(file);
     state.PauseTiming();
     cache.reset();
     state.ResumeTiming();
@@ -131,7 +111,8 @@ uint64_t Play(CacheT& cache, const std::vector<uint64_t>& keys, size_t from, siz
 template <class Policy>
 void BM_Restart(benchmark::State& state, Restart restart, const GeneratedTrace& trace) {
   using CacheT = Cache<uint64_t, uint64_t, Policy>;
-  const ScratchFile file;
+  const TemporaryFolder folder;
+  const std::string file = folder.File("users.snapshot");
   const size_t half = trace.keys.size() / 2;
   uint64_t soon = 0;
   uint64_t later = 0;
@@ -139,10 +120,10 @@ void BM_Restart(benchmark::State& state, Restart restart, const GeneratedTrace& 
     auto cache = Make<CacheT>(kCapacity, 1);
     Play(*cache, trace.keys, 0, half);
     if (restart != Restart::kNone) {
-      const absl::StatusOr<SnapshotInfo> saved = cache->SaveSnapshot(file.path());
+      const absl::StatusOr<SnapshotInfo> saved = cache->SaveSnapshot(file);
       cache = Make<CacheT>(kCapacity, 1);
       if (restart == Restart::kSnapshot) {
-        const absl::StatusOr<SnapshotInfo> loaded = cache->LoadSnapshot(file.path());
+        const absl::StatusOr<SnapshotInfo> loaded = cache->LoadSnapshot(file);
         if (!saved.ok() || !loaded.ok()) state.SkipWithError("no snapshot");
       }
     }

@@ -8,7 +8,6 @@ WRITES_JSON is what Google Benchmark wrote, TIMELINE_JSON what bench/writes_benc
 """
 
 import html
-import json
 import string
 import sys
 from pathlib import Path
@@ -291,16 +290,5 @@ def write_report(run, template, path):
     Path(path).write_text(page, encoding="utf-8")
 
 
-def main(arguments):
-    if len(arguments) != 3:
-        print(__doc__, file=sys.stderr)
-        return 2
-    results, timeline, out = arguments
-    run = Run(json.loads(Path(results).read_text()), json.loads(Path(timeline).read_text()))
-    template = Path(__file__).with_name("writes_report.html.in").read_text(encoding="utf-8")
-    write_report(run, template, out)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(report.run_report(sys.argv[1:], __doc__, __file__, Run, write_report))

@@ -23,6 +23,7 @@
 #include "larder/cache.h"
 #include "larder/thread_pool.h"
 #include "tests/support/cache_fixture.h"
+#include "tests/support/detached.h"
 #include "tests/support/manual_executor.h"
 #include "tests/support/rounds.h"
 #include "tests/support/threads.h"
@@ -58,17 +59,6 @@ class Job {
 
  private:
   std::coroutine_handle<promise_type> coroutine_;
-};
-
-// One that is destroyed at its end, by the thread that comes there.
-struct Detached {
-  struct promise_type {
-    Detached get_return_object() { return {}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
 };
 
 // What has become of a coroutine. Written by it, read once `done`.

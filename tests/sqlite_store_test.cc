@@ -5,8 +5,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -20,6 +18,7 @@
 #include "gtest/gtest.h"
 #include "larder/store.h"
 #include "larder/write_id.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/threads.h"
 
 namespace larder {
@@ -53,17 +52,7 @@ class OtherProgram {
 
 class SqliteStoreTest : public ::testing::Test {
  protected:
-  SqliteStoreTest() {
-    std::string folder = ::testing::TempDir() + "/larder-sqlite-XXXXXX";
-    if (mkdtemp(folder.data()) == nullptr) std::abort();
-    folder_ = folder;
-    path_ = folder + "/store.db";
-    Reopen();
-  }
-  ~SqliteStoreTest() override {
-    store_.reset();
-    std::filesystem::remove_all(folder_);
-  }
+  SqliteStoreTest() { Reopen(); }
 
   void Reopen(SqliteStoreOptions options = {}) {
     store_.reset();
@@ -79,8 +68,8 @@ class SqliteStoreTest : public ::testing::Test {
     return value.ok() ? *value : absl::StatusCodeToString(value.status().code());
   }
 
-  std::string folder_;
-  std::string path_;
+  const test::TemporaryDirectory folder_;
+  const std::string path_ = folder_ / "store.db";
   std::unique_ptr<SqliteStore> store_;
 };
 
@@ -244,11 +233,11 @@ TEST_F(SqliteStoreTest, SurvivesReopening) {
 }
 
 TEST_F(SqliteStoreTest, SaysWhichFileItCouldNotOpen) {
-  const std::string nowhere = folder_ + "/no such folder/store.db";
+  const std::string nowhere = folder_ / "no such folder/store.db";
   const absl::Status missing = SqliteStore::Open(nowhere).status();
   EXPECT_TRUE(absl::IsUnavailable(missing)) << missing;
   EXPECT_NE(missing.message().find(nowhere), std::string::npos) << missing;
-  EXPECT_TRUE(absl::IsUnavailable(SqliteStore::Open(folder_).status()));
+  EXPECT_TRUE(absl::IsUnavailable(SqliteStore::Open(folder_.path()).status()));
   EXPECT_TRUE(absl::IsUnavailable(SqliteStore::Open(path_, {.setup = "no SQL"}).status()));
 }
 

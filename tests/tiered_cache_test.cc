@@ -3,8 +3,6 @@
 
 #include "larder/tiered_cache.h"
 
-#include <coroutine>
-#include <exception>
 #include <future>
 #include <memory>
 #include <optional>
@@ -20,6 +18,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "larder/thread_pool.h"
+#include "tests/support/detached.h"
 #include "tests/support/faulty_file_system.h"
 #include "tests/support/tiered_fixture.h"
 
@@ -261,17 +260,6 @@ TEST_F(TieredCacheTest, GetAsyncAnswersFromMemoryAndFromTheStore) {
   EXPECT_EQ(store_.loads(), 1);
   End();
 }
-
-// A coroutine that nobody waits for.
-struct Detached {
-  struct promise_type {
-    Detached get_return_object() { return {}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
-};
 
 TEST_F(TieredCacheTest, ACoroutineAwaitsMemoryOrTheStore) {
   const std::unique_ptr<ThreadPool> pool = ThreadPool::Create({}).value();

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <random>
@@ -31,6 +30,7 @@
 #include "tests/support/child.h"
 #include "tests/support/killing.h"
 #include "tests/support/rounds.h"
+#include "tests/support/temporary_directory.h"
 
 namespace larder::test {
 namespace {
@@ -267,24 +267,12 @@ void Check(const Chain& chain, const std::string& what) {
   }
 }
 
-class Folder {
- public:
-  Folder() : path_(::testing::TempDir() + "/larder-crash-XXXXXX") {
-    if (mkdtemp(path_.data()) == nullptr) std::abort();
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 // Several processes one after the other, with one journal and one database.
 int RunChain(uint64_t seed, int most_kills) {
   constexpr Durability kDurabilities[] = {Durability::kJournal, Durability::kJournalSync,
                                           Durability::kJournalSyncInterval};
   std::mt19937_64 random(seed);
-  const Folder folder;
+  const TemporaryDirectory folder;
   Chain chain{.folder = folder.path(),
               .durability = kDurabilities[seed % 3],
               .coalescing = random() % 2 == 0 ? Coalescing::kLatest : Coalescing::kNone};
