@@ -243,6 +243,31 @@ TEST_F(LoadOutcomeTest, LoadedTtlsGoBeforeTheCallsAndThoseBeforeTheCaches) {
   EXPECT_TRUE(cache.Contains(6));
 }
 
+TEST_F(LoadOutcomeTest, ALoadedLimitCutsWhateverTtlThereIs) {
+  auto options = OptionsFor<IntCache>(100);
+  options.ttl = 100 * kTtl;
+  IntCache& cache = Make<IntCache>(options);
+  const auto limited = [](std::optional<absl::Duration> ttl, absl::Duration limit) {
+    return [=](uint64_t) -> LoadedResult {
+      return Loaded<uint64_t>{.value = 1, .ttl = ttl, .ttl_limit = limit};
+    };
+  };
+  ASSERT_TRUE(cache.GetOrLoad(1, limited(std::nullopt, kTtl)).ok());
+  ASSERT_TRUE(cache.GetOrLoad(2, limited(5 * kTtl, kTtl)).ok());
+  ASSERT_TRUE(cache.GetOrLoad(3, limited(std::nullopt, kTtl), {.ttl = 5 * kTtl}).ok());
+  ASSERT_TRUE(cache.GetOrLoad(4, limited(kTtl, absl::InfiniteDuration())).ok());
+  ASSERT_TRUE(cache.GetOrLoad(5, limited(std::nullopt, absl::InfiniteDuration())).ok());
+  EXPECT_EQ(cache.GetOrLoad(6, limited(std::nullopt, absl::ZeroDuration())).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  clock_.Advance(kTtl - kInstant);
+  for (uint64_t key = 1; key <= 5; ++key) EXPECT_TRUE(cache.Contains(key)) << key;
+  clock_.Advance(kInstant);
+  for (uint64_t key = 1; key <= 4; ++key) EXPECT_FALSE(cache.Contains(key)) << key;
+  EXPECT_TRUE(cache.Contains(5));
+  clock_.Advance(100 * kTtl);
+  EXPECT_FALSE(cache.Contains(5));
+}
+
 TEST_F(LoadOutcomeTest, ATtlRunsFromTheEndOfTheLoad) {
   IntCache& cache = MakeOneStripe();
   ASSERT_TRUE(cache

@@ -29,6 +29,9 @@ struct Loaded {
   std::optional<uint64_t> weight = std::nullopt;             // as PutOptions::weight
   std::optional<RefreshAfter> refresh_after = std::nullopt;  // as PutOptions::refresh_after
   std::vector<std::string> tags = {};                        // beside those of the options
+  // > 0. The ttl is no longer than this, whatever it is that says what it is: for copies of what
+  // has begun its life elsewhere.
+  std::optional<absl::Duration> ttl_limit = std::nullopt;
 };
 
 namespace internal {

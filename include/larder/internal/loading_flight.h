@@ -228,6 +228,9 @@ absl::Status LoadingCore<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&&
                  .weight = loaded.weight.has_value() ? loaded.weight : options.weight,
                  .refresh_after = loaded.refresh_after.value_or(flight.settings.refresh_after),
                  .tags = std::move(loaded.tags)};
+  if (loaded.ttl_limit.has_value()) {
+    put.ttl = std::min(put.ttl.value_or(absl::Nanoseconds(this->ttl_)), *loaded.ttl_limit);
+  }
   if (absl::Status status = put.Validate(); !status.ok()) return status;
   put.tags.insert(put.tags.end(), options.tags.begin(), options.tags.end());
   flight.tags = AcquireTags(flight.key, put.tags);
