@@ -61,7 +61,7 @@ class SharedTier : public RemoteTier {
                                          std::string_view value, absl::Duration ttl,
                                          absl::Duration timeout) = 0;
 
-  // As Erase, where `key` has the head `head`.
+  // As Erase, where `key` has the head `head`. True if it did.
   virtual absl::StatusOr<bool> EraseIfHead(std::string_view key, std::string_view head,
                                            absl::Duration timeout) = 0;
 
@@ -70,6 +70,24 @@ class SharedTier : public RemoteTier {
                                                               std::string_view value,
                                                               absl::Duration ttl, size_t head_bytes,
                                                               absl::Duration timeout) = 0;
+
+  // --- Many of these in one round trip; element i of the result is that of changes[i]. All or
+  // nothing as for GetMany: after an error some may have been made. By default they are made one by
+  // one, all within one `timeout`.
+
+  struct Change {
+    std::string_view key;
+    std::string_view value;
+    absl::Duration ttl;
+    std::string_view head = {};  // SetManyIfHead only
+  };
+
+  virtual absl::StatusOr<std::vector<bool>> SetManyIfAbsent(absl::Span<const Change> changes,
+                                                            absl::Duration timeout);
+  virtual absl::StatusOr<std::vector<bool>> SetManyIfHead(absl::Span<const Change> changes,
+                                                          absl::Duration timeout);
+  virtual absl::StatusOr<std::vector<std::optional<std::string>>> ExchangeMany(
+      absl::Span<const Change> changes, size_t head_bytes, absl::Duration timeout);
 
   // Removes each key, and has every subscription told of it, also where it wasn't there.
   virtual absl::Status Invalidate(absl::Span<const std::string_view> keys,
