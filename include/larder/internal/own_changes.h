@@ -18,7 +18,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "larder/internal/mutex.h"
-#include "larder/internal/remote_entry.h"
+#include "larder/internal/remote_head.h"
 
 namespace larder::internal {
 

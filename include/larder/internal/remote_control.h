@@ -16,7 +16,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "larder/internal/remote_entry.h"
+#include "larder/internal/remote_head.h"
 
 namespace larder::internal {
 
@@ -84,7 +84,6 @@ class ControlBlock {
   friend bool operator==(const ControlBlock&, const ControlBlock&) = default;
 
  private:
-  ControlBlock Next(Stamp stamp) const;
   void AddPrefix(std::string_view prefix, uint64_t clock);
 
   Stamp stamp_;

@@ -6,7 +6,6 @@
 #ifndef LARDER_INTERNAL_REMOTE_ENTRY_H_
 #define LARDER_INTERNAL_REMOTE_ENTRY_H_
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -17,57 +16,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "larder/internal/remote_head.h"
 
 namespace larder::internal {
-
-// --- Keys
-
-// Keys that begin with this are larder's own, not entries.
-inline constexpr std::string_view kReservedKeys = "larder.";
-
-inline bool IsReservedKey(std::string_view key) { return key.starts_with(kReservedKeys); }
-
-// --- What all values in the tier begin with
-
-// Names one change of one key: no two changes of a tier have the same.
-struct Stamp {
-  uint64_t writer = 0;    // random, of one cache in one process
-  uint64_t sequence = 0;  // of that writer's changes
-
-  friend bool operator==(const Stamp&, const Stamp&) = default;
-};
-
-// Makes stamps. Thread-safe.
-class StampSource {
- public:
-  // `writer`: RandomBits().
-  explicit StampSource(uint64_t writer) : writer_(writer) {}
-
-  Stamp Next() { return {writer_, 1 + last_.fetch_add(1, std::memory_order_relaxed)}; }
-  uint64_t writer() const { return writer_; }
-
- private:
-  const uint64_t writer_;
-  std::atomic<uint64_t> last_{0};
-};
-
-// What a change is found by: a mark, a version and the stamp. To be compared as a whole.
-inline constexpr size_t kHeadBytes = 20;
-// The head, and what kind of value it is: what PeekEntry needs.
-inline constexpr size_t kPeekBytes = 24;
-
-// The head of what this version writes; kHeadBytes long.
-std::string EntryHead(Stamp stamp);
-
-// Whether larder wrote this, of whatever version. A text in UTF-8, JSON and MessagePack never look
-// like that.
-bool LooksLikeOurs(std::string_view bytes);
-
-// The stamp of a value that begins with `bytes`, of whatever version; nullopt where larder didn't
-// write it, or there are less than kHeadBytes.
-std::optional<Stamp> ParseHead(std::string_view bytes);
-
-// --- Entries
 
 enum class RemoteEntryKind : uint8_t {
   kValue = 1,
@@ -107,6 +58,9 @@ std::string EncodeRemoteEntry(std::string_view key, const RemoteEntry& entry);
 //   DataLoss            anything else: damaged, of another key, or not larder's
 absl::StatusOr<RemoteEntry> DecodeRemoteEntry(std::string_view key, std::string_view schema,
                                               std::string_view bytes);
+
+// As many bytes as PeekEntry needs: the head, and what kind of entry it is.
+inline constexpr size_t kPeekBytes = 24;
 
 // What can be said of an entry by its first kPeekBytes.
 struct PeekedEntry {
