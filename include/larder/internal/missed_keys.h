@@ -15,6 +15,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
 #include "larder/internal/mutex.h"
 
 namespace larder::internal {
@@ -68,14 +69,14 @@ class MissedKeys {
   bool empty() const { return !any_.load(std::memory_order_acquire); }
 
  private:
-  void Drop(std::string_view key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetAny() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const size_t max_keys_;
 
   mutable Mutex mutex_;
-  absl::flat_hash_map<std::string, uint64_t> numbers_ ABSL_GUARDED_BY(mutex_);
-  std::map<uint64_t, std::string> by_number_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, std::string> keys_ ABSL_GUARDED_BY(mutex_);  // by their numbers
+  // Refer to the keys in `keys_`.
+  absl::flat_hash_map<absl::string_view, uint64_t> numbers_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t overflow_number_ ABSL_GUARDED_BY(mutex_) = 0;  // of the last addition lost; 0: none
   std::atomic<bool> any_{false};

@@ -31,7 +31,7 @@ namespace larder::internal {
 //   sent      from before its last change (the value) is sent: what is told is to be checked, that
 //             is, the head of what is there now is to be read, and IsOwn asked.
 //   finished  with success: as sent, for some time, since word comes late. Without success it is
-//             gone at once.
+//             gone at once. Of each key the last few are kept, since only the last is still there.
 //
 // Why nothing foreign is lost. The last change is made only on top of the operation's own first one
 // (SetIfHead): if it succeeds, nobody else's change is between the two, and one that was told
@@ -45,7 +45,7 @@ namespace larder::internal {
 // change was only noted; where that matters, kNoted can be treated like kCheck: IsOwn knows pending
 // ones, too.
 //
-// Thread-safe; each call locks one of a few mutexes, for O(operations on the key), which are few.
+// Thread-safe; each call locks one of a few mutexes, for O(operations under way on the key).
 class OwnChanges {
  public:
   enum class Answer {
@@ -58,7 +58,7 @@ class OwnChanges {
     // Finished operations that are remembered. Past that the oldest are forgotten, and late word of
     // them is taken for foreign.
     size_t max_finished = 65'536;
-    // How long they are.
+    // How long they are, at least, where there aren't more.
     absl::Duration keep_finished = absl::Seconds(10);
   };
 
@@ -109,14 +109,13 @@ class OwnChanges {
   };
 
   static constexpr size_t kParts = 16;
+  static constexpr size_t kFinishedOfKey = 4;
 
   Part& PartOf(std::string_view key);
   const Part& PartOf(std::string_view key) const;
   void MarkSent(const std::string& key, Stamp stamp);
   bool End(const std::string& key, Stamp stamp, bool success, int64_t now_nanos);
   void ForgetOld(Part& part, int64_t now_nanos) ABSL_EXCLUSIVE_LOCKS_REQUIRED(part.mutex);
-  static Op* FindOp(Part& part, std::string_view key, Stamp stamp)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(part.mutex);
   static void Drop(Part& part, std::string_view key, Stamp stamp)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(part.mutex);
 

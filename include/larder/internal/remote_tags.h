@@ -55,9 +55,9 @@ class RemoteTags {
   // (or, by chance, another one). What was read may be used once all the same.
   bool Learn(std::string_view tag, Ticket ticket, const Known& known);
 
-  // A change of its record was told, and what the record is now isn't known, or isn't what Find
-  // says.
-  void Forget(std::string_view tag);
+  // A change of its record was told, also of this server's own. To be called before the record is
+  // read again. What was known of it: where that is what is read then, nothing is new.
+  std::optional<Known> Forget(std::string_view tag);
   // Changes may have been missed.
   void ForgetAll();
 
@@ -81,8 +81,11 @@ class RemoteTags {
     std::array<uint64_t, kCounters> forgotten ABSL_GUARDED_BY(mutex) = {};
   };
 
-  // Where a tag belongs.
-  struct Place;
+  // Where a tag belongs: by its hash.
+  struct Place {
+    size_t part;
+    size_t counter;
+  };
   static Place PlaceOf(std::string_view tag);
 
   const size_t max_in_part_;
