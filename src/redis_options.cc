@@ -61,6 +61,15 @@ absl::Status RedisOptions::Validate() const {
   if (max_connections < 1) {
     return Invalid("max_connections", max_connections, "must be at least 1");
   }
+  if (change_notices != ChangeNotices::kTracking && change_notices != ChangeNotices::kPublish) {
+    return Invalid("change_notices", static_cast<int>(change_notices), "is no ChangeNotices");
+  }
+  if (absl::Status status = CheckTimeout("heartbeat_interval", heartbeat_interval); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = CheckTimeout("heartbeat_timeout", heartbeat_timeout); !status.ok()) {
+    return status;
+  }
   return absl::OkStatus();
 }
 

@@ -85,6 +85,21 @@ TEST(RedisOptionsTest, ChecksNumbersAndTimeouts) {
   EXPECT_EQ(options.Validate(), absl::OkStatus());
 }
 
+TEST(RedisOptionsTest, ChecksHowChangesAreHeardOf) {
+  RedisOptions options = Valid();
+  options.change_notices = ChangeNotices::kPublish;
+  options.heartbeat_interval = absl::InfiniteDuration();
+  EXPECT_EQ(options.Validate(), absl::OkStatus());
+  options.heartbeat_interval = absl::ZeroDuration();
+  ExpectInvalid(options, "heartbeat_interval", "0");
+  options = Valid();
+  options.heartbeat_timeout = absl::Milliseconds(-5);
+  ExpectInvalid(options, "heartbeat_timeout", "-5ms");
+  options = Valid();
+  options.change_notices = static_cast<ChangeNotices>(7);
+  ExpectInvalid(options, "change_notices", "7");
+}
+
 TEST(RedisOptionsTest, NeverTellsThePassword) {
   RedisOptions options = Valid();
   options.password = "hunter2";

@@ -17,6 +17,17 @@
 
 namespace larder {
 
+// How servers that share a Redis hear of changes. All of them must have the same; what their
+// programs may not do over it, and what is told, is in docs/semantics.md.
+enum class ChangeNotices {
+  // By Redis itself (client tracking, Redis 6 or newer), which tells of every change, expiry and
+  // eviction, whoever is the cause. Where Redis can't or may not, Subscribe fails.
+  kTracking,
+  // By RedisTier, which publishes each change that it makes on the channel key_prefix +
+  // "larder.changes". Nobody tells of expiry, eviction, or what other programs change.
+  kPublish,
+};
+
 // Where a Redis server is and how to talk to it.
 struct RedisOptions {
   // Exactly one of the two must be set: the path of a Unix socket, or a host name or IP address.
@@ -48,6 +59,15 @@ struct RedisOptions {
   // Connections are made when needed and kept, at most this many. >= 1. A call that finds all of
   // them taken waits, within its timeout.
   int max_connections = 16;
+
+  // What a subscription listens to and, with kPublish, what each change sends besides.
+  ChangeNotices change_notices = ChangeNotices::kTracking;
+
+  // A subscription whose server has been silent for heartbeat_interval asks for a sign of life, and
+  // is lost if none comes within heartbeat_timeout: the sum is how long a server that stands still
+  // goes unnoticed. > 0; an infinite interval never asks.
+  absl::Duration heartbeat_interval = absl::Seconds(1);
+  absl::Duration heartbeat_timeout = absl::Seconds(1);
 
   // OK, or InvalidArgument naming the field and its value (never the password's).
   absl::Status Validate() const;

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef LARDER_SRC_REDIS_LISTENER_H_
+#define LARDER_SRC_REDIS_LISTENER_H_
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "larder/redis_tier.h"
+#include "src/deadline.h"
+#include "src/redis_messages.h"
+#include "src/socket.h"
+
+namespace larder::internal {
+
+// A connection on which the server speaks by itself, and a watch over its being alive: PING when
+// nothing came for options.heartbeat_interval, after which something must come within
+// options.heartbeat_timeout. No call waits. After an error only destruction is left.
+//
+// Not thread-safe.
+class RedisListener {
+ public:
+  // `fd`: connected, authenticated, non-blocking, with no answer outstanding.
+  RedisListener(ScopedFd fd, RedisMessages messages, const RedisOptions& options,
+                std::string address);
+
+  int fd() const { return fd_.get(); }
+  RedisMessages& messages() { return messages_; }
+
+  // Sends SUBSCRIBE for messages().channel().
+  absl::Status Subscribe();
+
+  // Takes what has arrived, or a part of it if it is very much. Unavailable if the connection is
+  // lost; errors of RedisMessages::Feed.
+  absl::Status Read();
+
+  // Asks for a sign of life if it is time to. DeadlineExceeded if none came when it should have:
+  // Read() first, lest the silence be ours.
+  absl::Status Beat();
+  // When to call Beat next.
+  Deadline next_beat() const { return next_beat_; }
+
+ private:
+  absl::Status Send(std::string_view command, std::string_view wire);
+  absl::Status Error(absl::StatusCode code, std::string_view text) const;
+
+  const ScopedFd fd_;
+  RedisMessages messages_;
+  const absl::Duration interval_;
+  const absl::Duration timeout_;
+  const std::string address_;
+  Deadline next_beat_;
+  bool asked_ = false;  // since anything came
+  size_t pings_ = 0;
+};
+
+}  // namespace larder::internal
+
+#endif  // LARDER_SRC_REDIS_LISTENER_H_
