@@ -200,6 +200,12 @@ absl::Status RedisConnection::FirstError(const RedisRequest& request, const Redi
   return absl::OkStatus();
 }
 
+ScopedFd RedisConnection::Detach() {
+  assert(!broken_);
+  broken_ = true;
+  return ScopedFd(std::exchange(context_->fd, -1));
+}
+
 bool RedisConnection::IsStale() const {
   char byte;
   ssize_t peeked;

@@ -15,6 +15,7 @@
 #include "src/deadline.h"
 #include "src/redis_command.h"
 #include "src/redis_reply.h"
+#include "src/socket.h"
 
 namespace larder::internal {
 
@@ -56,6 +57,10 @@ class RedisConnection {
   // connection that lay idle before, most likely the server had closed it and never saw the
   // request.
   bool lost_before_answer() const { return lost_before_answer_; }
+
+  // Gives the connection away, for other uses than calls. Requires !broken(); only destruction is
+  // left.
+  ScopedFd Detach();
 
   // True if a connection nobody is using is closed or holds bytes nobody asked for. One system
   // call, never waits.

@@ -23,7 +23,7 @@ namespace larder::internal {
 class RedisListener {
  public:
   // `fd`: connected, authenticated, non-blocking, with no answer outstanding.
-  RedisListener(ScopedFd fd, RedisMessages messages, const RedisOptions& options,
+  RedisListener(ScopedFd fd, RedisMessages::From from, const RedisOptions& options,
                 std::string address);
 
   int fd() const { return fd_.get(); }
@@ -36,14 +36,17 @@ class RedisListener {
   // lost; errors of RedisMessages::Feed.
   absl::Status Read();
 
-  // Asks for a sign of life if it is time to. DeadlineExceeded if none came when it should have:
+  // Asks for a sign of life, by PING: messages().pongs() rises by one.
+  absl::Status Ask();
+
+  // Asks if it is time to. DeadlineExceeded if none came when it should have:
   // Read() first, lest the silence be ours.
   absl::Status Beat();
   // When to call Beat next.
   Deadline next_beat() const { return next_beat_; }
 
  private:
-  absl::Status Send(std::string_view command, std::string_view wire);
+  absl::Status Send(std::string_view wire);
   absl::Status Error(absl::StatusCode code, std::string_view text) const;
 
   const ScopedFd fd_;

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "larder/redis_tier.h"
 #include "larder/shared_tier.h"
 #include "src/redis_reply.h"
 
@@ -46,6 +45,9 @@ class RedisMessages {
   // tells of keys with the prefix. No subscription at all: kNothing, only answers to PING come.
   enum class From { kTracking, kNotices, kNothing };
   RedisMessages(From from, std::string key_prefix);
+
+  RedisMessages(const RedisMessages&) = delete;
+  RedisMessages& operator=(const RedisMessages&) = delete;
 
   // The channel to SUBSCRIBE to.
   const std::string& channel() const { return channel_; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/redis_reply.h"
 
+#include <algorithm>
 #include <string>
 
 #include "src/text.h"
@@ -74,10 +75,11 @@ struct Functions {
 template <class Length>
 void* CreateLimitedArray(const redisReadTask* task, Length length) {
   auto* const limit = static_cast<ArrayLimit*>(task->privdata);
-  if (static_cast<size_t>(length) > limit->allowed) {
+  if (static_cast<size_t>(length) > std::min(limit->allowed, limit->together)) {
     limit->refused = static_cast<size_t>(length);
     return nullptr;
   }
+  limit->together -= static_cast<size_t>(length);
   return Functions::Get().original.createArray(task, length);
 }
 

@@ -5,6 +5,7 @@
 #include <hiredis/hiredis.h>
 
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <string_view>
 
@@ -41,10 +42,13 @@ ErrorReplyMeaning MeaningOfErrorReply(std::string_view command, std::string_view
 struct ArrayLimit {
   size_t allowed = 0;
   size_t refused = 0;  // length of the array that was refused; 0 if none was
+  // Elements that arrays may have together from now on.
+  size_t together = std::numeric_limits<size_t>::max();
 };
 
-// Makes `reader` refuse arrays that are longer than limit->allowed at the time they are announced,
-// as if out of memory. `limit` must outlive the reader. Nothing else may use the reader's privdata.
+// Makes `reader` refuse arrays that are longer than limit->allowed, or limit->together, at the time
+// they are announced, as if out of memory. `limit` must outlive the reader. Nothing else may use
+// the reader's privdata.
 void LimitArrays(redisReader* reader, ArrayLimit* limit);
 
 }  // namespace larder::internal

@@ -127,16 +127,21 @@ absl::StatusOr<ScopedFd> ConnectTcp(const std::string& host, int port, Deadline 
 
 int PollUntil(int fd, short events, Deadline deadline) {
   pollfd waited = {fd, events, 0};
+  return PollAnyUntil(absl::MakeSpan(&waited, 1), deadline) ? waited.revents : 0;
+}
+
+bool PollAnyUntil(absl::Span<pollfd> fds, Deadline deadline) {
   while (true) {
     const absl::Duration remaining = deadline.Remaining();
     const timespec timeout = absl::ToTimespec(remaining);
-    const int ready =
-        ppoll(&waited, 1, remaining == absl::InfiniteDuration() ? nullptr : &timeout, nullptr);
-    if (ready > 0) return waited.revents;
-    if (ready == 0) return 0;
+    const int ready = ppoll(fds.data(), fds.size(),
+                            remaining == absl::InfiniteDuration() ? nullptr : &timeout, nullptr);
+    if (ready >= 0) return ready > 0;
+    if (errno == EINTR) continue;
     // Anything but an interruption (out of kernel memory) is left to the read or write that
     // follows.
-    if (errno != EINTR) return POLLERR;
+    for (pollfd& each : fds) each.revents = POLLERR;
+    return true;
   }
 }
 

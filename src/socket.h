@@ -2,10 +2,13 @@
 #ifndef LARDER_SRC_SOCKET_H_
 #define LARDER_SRC_SOCKET_H_
 
+#include <poll.h>
+
 #include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "src/deadline.h"
 
 namespace larder::internal {
@@ -42,6 +45,9 @@ absl::StatusOr<ScopedFd> ConnectTcp(const std::string& host, int port, Deadline 
 // Waits until one of the poll(2) events is there and returns what poll reports: errors and hang-ups
 // too, 0 if the deadline passed first. Finer than poll's millisecond.
 int PollUntil(int fd, short events, Deadline deadline);
+
+// As above, until one of `fds` has something to report in `revents`. True if one has.
+bool PollAnyUntil(absl::Span<pollfd> fds, Deadline deadline);
 
 }  // namespace larder::internal
 
