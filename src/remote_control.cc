@@ -147,7 +147,7 @@ absl::StatusOr<ControlBlock> ControlBlock::Decode(std::string_view bytes) {
 
 // --- Tag records
 
-std::string EncodeTagRecord(std::string_view tag, Stamp stamp, const TagRecord& record) {
+std::string EncodeTagRecord(std::string_view tag, Stamp stamp, const RemoteTagRecord& record) {
   std::string bytes = EncodeRemoteStart({stamp, kTagKind, 0});
   AppendFixed(record.generation, &bytes);
   AppendFixed(record.clock, &bytes);
@@ -155,14 +155,14 @@ std::string EncodeTagRecord(std::string_view tag, Stamp stamp, const TagRecord& 
   return bytes;
 }
 
-absl::StatusOr<TagRecord> DecodeTagRecord(std::string_view tag, std::string_view bytes) {
+absl::StatusOr<RemoteTagRecord> DecodeTagRecord(std::string_view tag, std::string_view bytes) {
   const absl::StatusOr<Unsealed> unsealed = Unseal(TagKey(tag), bytes);
   if (!unsealed.ok()) return unsealed.status();
   if (unsealed->start.kind != kTagKind || unsealed->start.flags != 0) {
     return Damaged("no tag record");
   }
   ByteReader reader(unsealed->rest);
-  TagRecord record;
+  RemoteTagRecord record;
   record.generation = reader.Fixed<uint64_t>();
   record.clock = reader.Fixed<uint64_t>();
   if (!reader.Finished()) return Damaged("a tag record that no larder writes");

@@ -203,7 +203,7 @@ TEST(ControlBlockTest, WithARightChecksumAndNothingElseRightIsDamaged) {
 }
 
 TEST(TagRecordTest, CoversEntriesThatAreNotOlder) {
-  const TagRecord record{10, 5};
+  const RemoteTagRecord record{10, 5};
   EXPECT_TRUE(record.Covers(10, 5));
   EXPECT_TRUE(record.Covers(10, 6));
   EXPECT_FALSE(record.Covers(10, 4));
@@ -211,7 +211,7 @@ TEST(TagRecordTest, CoversEntriesThatAreNotOlder) {
 }
 
 TEST(TagRecordTest, IsDecodedForItsTagAlone) {
-  const TagRecord record{10, 5};
+  const RemoteTagRecord record{10, 5};
   const std::string bytes = EncodeTagRecord("red", kStamp, record);
   EXPECT_TRUE(bytes.starts_with(EntryHead(kStamp)));
   const auto decoded = DecodeTagRecord("red", bytes);

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "larder/load_context.h"
 #include "larder/loaded.h"
+#include "larder/options.h"
 #include "larder/write_id.h"
 
 namespace larder {
@@ -24,6 +25,8 @@ struct StoreWrite {
   const K& key;
   const V* value;  // nullptr: erase the key
   WriteId id;
+  // As in Put. nullptr where that isn't known any more: for a write from a journal.
+  const PutOptions* options = nullptr;
 };
 
 // A database, a service, a file: what holds the truth, and is slow. Derive from it and give it to a

@@ -14,6 +14,7 @@
 #include <new>
 #include <ranges>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -28,11 +29,13 @@
 #include "larder/internal/random_bits.h"
 #include "larder/internal/store_queue.h"
 #include "larder/internal/store_reader.h"
+#include "larder/internal/tiered_remote.h"
 #include "larder/internal/tiered_snapshots.h"
 #include "larder/journal_report.h"
 #include "larder/load_result.h"
 #include "larder/options.h"
 #include "larder/policy.h"
+#include "larder/remote_options.h"
 #include "larder/snapshot_options.h"
 #include "larder/store.h"
 #include "larder/tiered_stats.h"
@@ -85,6 +88,11 @@ class TieredCache {
     // REQUIRED. Must outlive this, and all loads that are abandoned (LoadsAtClose::kAbandon).
     Store<K, V>* store = nullptr;
     WritePolicy write_policy = WritePolicy::kThrough;
+
+    // A tier between memory and store, which other servers share; keys and values need a Codec.
+    // What one of them writes or invalidates, none has any more, in the tier or in memory, within
+    // the times that docs/semantics.md states. Where the tier is away, all goes on without it.
+    RemoteOptions remote = {};
 
     // --- For kBehind only.
     WriteBehindOptions write_behind = {};
@@ -163,11 +171,35 @@ class TieredCache {
   // Removes what `key` has; OK also where that is nothing. Errors as Put.
   template <class Q = K>
   absl::Status Erase(const Q& key) {
-    if constexpr (std::same_as<Q, K>) {
-      return Write(key, nullptr, PutOptions::Default());
-    } else {
-      return Write(K(key), nullptr, PutOptions::Default());
-    }
+    return Write(static_cast<std::conditional_t<std::same_as<Q, K>, const K&, K>>(key), nullptr,
+                 PutOptions::Default());
+  }
+
+  // --- Invalidation, on all servers that share the remote tier, and there, of what was changed in
+  // the store behind their backs. As the methods of Cache: this server has none of it once they
+  // return; the others, soon after. An error says why the tier can't be told now: it will be, once
+  // it is back.
+
+  template <class Q = K>
+  absl::Status Invalidate(const Q& key) {
+    absl::Status status = remote_.Invalidate(K(key));
+    memory_->Erase(key);
+    return status;
+  }
+  absl::Status InvalidateTag(std::string_view tag) {
+    absl::Status status = remote_.InvalidateTag(tag);
+    memory_->InvalidateTag(tag);
+    return status;
+  }
+  absl::Status InvalidatePrefix(std::string_view prefix) requires internal::StringLike<K> {
+    absl::Status status = remote_.InvalidatePrefix(prefix);
+    memory_->InvalidatePrefix(prefix);
+    return status;
+  }
+  absl::Status Clear() {
+    absl::Status status = remote_.InvalidateAll();
+    memory_->Clear();
+    return status;
   }
 
   // --- The queue of kBehind; with other policies there is nothing to wait for.
@@ -205,7 +237,8 @@ class TieredCache {
   // --- The rest.
 
   // The cache itself: to invalidate (Erase, Expire, InvalidateTag, Clear, ...) what was changed
-  // behind its back, and to look at what it has. What is put there directly isn't in the store.
+  // behind its back, on this server alone, and to look at what it has. What is put there directly
+  // isn't in the store.
   Memory& memory() { return *memory_; }
 
   TieredStats Stats() const;
@@ -220,8 +253,10 @@ class TieredCache {
   using Queue = internal::StoreQueue<K, V, Eq>;
   using Reader = internal::StoreReader<K, V, Hash, Eq>;
   using Snapshots = internal::TieredSnapshots<K, V, Memory>;
+  using Remote = internal::TieredRemote<K, V>;
 
-  TieredCache(const Options& options, std::unique_ptr<Memory> memory, std::shared_ptr<Queue> queue);
+  TieredCache(const Options& options, std::unique_ptr<Memory> memory, Remote remote,
+              std::shared_ptr<Queue> queue);
 
   static internal::TieredSnapshotSettings SnapshotSettings(const Options& options) {
     return {.path = options.snapshot_path,
@@ -233,7 +268,7 @@ class TieredCache {
   // `value`: nullptr for an erasure.
   absl::Status Write(const K& key, V* value, const PutOptions& options);
   absl::Status WriteBehind(uint64_t hash, const K& key, V* value, const PutOptions& options);
-  absl::Status WriteToStore(const K& key, const V* value);
+  absl::Status WriteToStore(const K& key, const V* value, const PutOptions& options);
   static absl::Status OwnKeyError() {
     return absl::FailedPreconditionError("a store writes the key that it is being asked to write");
   }
@@ -242,11 +277,11 @@ class TieredCache {
 
   const WritePolicy policy_;
   const absl::Duration close_timeout_;
-  Store<K, V>* const store_;
   const uint64_t writer_ = internal::RandomBits();    // WriteId::writer, without a queue
   std::atomic<uint64_t> sequence_{0};                 // the last WriteId::sequence, without a queue
   const std::shared_ptr<internal::KeyLocks> writes_;  // held for each key while it is written
   const std::unique_ptr<Memory> memory_;
+  Remote remote_;
   const std::shared_ptr<Queue> queue_;  // nullptr but for kBehind
   internal::OpenCalls writing_;         // until it is closed
   const Reader reader_;
@@ -257,15 +292,15 @@ class TieredCache {
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 TieredCache<K, V, Policy, Hash, Eq>::TieredCache(const Options& options,
-                                                 std::unique_ptr<Memory> memory,
+                                                 std::unique_ptr<Memory> memory, Remote remote,
                                                  std::shared_ptr<Queue> queue)
     : policy_(options.write_policy),
       close_timeout_(options.write_behind.close_timeout),
-      store_(options.store),
       writes_(std::make_shared<internal::KeyLocks>()),
       memory_(std::move(memory)),
+      remote_(std::move(remote)),
       queue_(std::move(queue)),
-      reader_(store_, queue_, writes_),
+      reader_(remote_.store(), queue_, writes_),
       bulk_reader_(reader_),
       snapshots_(SnapshotSettings(options)) {}
 
@@ -277,10 +312,15 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
     return absl::InvalidArgumentError(
         absl::StrCat("write_policy must be one that is named, is ", policy));
   }
-  if (absl::Status status = Snapshots::Check(SnapshotSettings(options)); !status.ok())
-    return status;
+  absl::Status checked = Snapshots::Check(SnapshotSettings(options));
+  checked.Update(Remote::Check(options.remote, options.snapshot_path));
+  if (!checked.ok()) return checked;
   absl::StatusOr<std::unique_ptr<Memory>> memory = Memory::Create(options.cache);
   if (!memory.ok()) return memory.status();
+  Remote remote;
+  absl::Status opened = remote.Open(options.remote, options.store,
+                                    options.write_policy != WritePolicy::kAround, memory->get());
+  if (!opened.ok()) return opened;
   std::shared_ptr<Queue> queue;
   const bool is_behind = options.write_policy == WritePolicy::kBehind;
   if (!is_behind || options.write_behind.durability == Durability::kMemory) {
@@ -289,7 +329,7 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
   }
   if (is_behind) {
     typename Queue::Settings settings;
-    settings.store = options.store;
+    settings.store = remote.store().get();
     settings.options = options.write_behind;
     settings.clock = options.cache.clock;
     settings.on_dead_letter = options.on_dead_letter;
@@ -299,8 +339,8 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
     if (!opened.ok()) return opened.status();
     queue = *std::move(opened);
   }
-  std::unique_ptr<TieredCache> cache(
-      new (std::nothrow) TieredCache(options, *std::move(memory), std::move(queue)));
+  std::unique_ptr<TieredCache> cache(new (std::nothrow) TieredCache(
+      options, *std::move(memory), std::move(remote), std::move(queue)));
   if (cache == nullptr) return absl::ResourceExhaustedError("no memory for a cache");
   // Of what is queued the journal is the one to tell.
   cache->snapshots_.Start(*cache->memory_, [queue = cache->queue_.get()](const K& key) {
@@ -315,6 +355,7 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 TieredCache<K, V, Policy, Hash, Eq>::~TieredCache() {
   if (!writing_.closed()) Close(close_timeout_).IgnoreError();
+  remote_.Close();
 }
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
@@ -336,7 +377,7 @@ absl::Status TieredCache<K, V, Policy, Hash, Eq>::Close(absl::Duration timeout) 
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 TieredStats TieredCache<K, V, Policy, Hash, Eq>::Stats() const {
-  TieredStats stats = {.memory = memory_->Stats()};
+  TieredStats stats = {.memory = memory_->Stats(), .remote = remote_.Stats()};
   if (queue_ != nullptr) {
     stats.write_behind = queue_->stats();
     stats.journal = queue_->journal_stats();
@@ -361,8 +402,11 @@ absl::Status TieredCache<K, V, Policy, Hash, Eq>::Write(const K& key, V* value,
   if (queue_ != nullptr) return WriteBehind(hash, key, value, options);
   const internal::KeyLocks::Hold hold(*writes_, hash);
   if (!hold.held()) return OwnKeyError();
-  if (absl::Status status = WriteToStore(key, value); !status.ok()) return status;
+  const uint64_t mark = remote_.ForeignMark(key);
+  if (absl::Status status = WriteToStore(key, value, options); !status.ok()) return status;
   Apply(key, policy_ == WritePolicy::kAround ? nullptr : value, options);
+  // Another server may have written it since, and this one been told before it was applied.
+  if (remote_.ForeignMark(key) != mark) memory_->Erase(key);
   return absl::OkStatus();
 }
 
@@ -384,11 +428,13 @@ absl::Status TieredCache<K, V, Policy, Hash, Eq>::WriteBehind(uint64_t hash, con
 }
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
-absl::Status TieredCache<K, V, Policy, Hash, Eq>::WriteToStore(const K& key, const V* value) {
-  const WriteId id{.writer = writer_, .sequence = ++sequence_};
-  if (value != nullptr) return store_->Write(key, *value, id);
-  absl::Status status = store_->Erase(key, id);
-  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+absl::Status TieredCache<K, V, Policy, Hash, Eq>::WriteToStore(const K& key, const V* value,
+                                                               const PutOptions& options) {
+  absl::Status status = remote_.Write({.key = key,
+                                       .value = value,
+                                       .id = {.writer = writer_, .sequence = ++sequence_},
+                                       .options = &options});
+  return value == nullptr && absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "larder/journal_stats.h"
+#include "larder/remote_stats.h"
 #include "larder/snapshot_timer.h"
 #include "larder/stats.h"
 #include "larder/write_behind_stats.h"
@@ -15,6 +16,7 @@ namespace larder {
 
 struct TieredStats {
   CacheStats memory = {};
+  RemoteStats remote = {};
   WriteBehindStats write_behind = {};  // of WritePolicy::kBehind
   JournalStats journal = {};           // of that with a journal
   SnapshotTimer::Counts snapshots = {};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ControlBlock, TagRecord: what servers that share a tier agree on beside its entries, as bytes
+// ControlBlock, RemoteTagRecord: what servers that share a tier agree on beside its entries, as bytes
 // too; docs/formats.md has every one.
 
 #ifndef LARDER_INTERNAL_REMOTE_CONTROL_H_
@@ -96,7 +96,7 @@ class ControlBlock {
 };
 
 // Since when a tag's entries count.
-struct TagRecord {
+struct RemoteTagRecord {
   uint64_t generation = 0;
   uint64_t clock = 0;
 
@@ -105,13 +105,13 @@ struct TagRecord {
     return generation == entry_generation && clock <= entry_clock;
   }
 
-  friend bool operator==(const TagRecord&, const TagRecord&) = default;
+  friend bool operator==(const RemoteTagRecord&, const RemoteTagRecord&) = default;
 };
 
 // They begin with EntryHead(stamp), and are valid for this tag alone.
-std::string EncodeTagRecord(std::string_view tag, Stamp stamp, const TagRecord& record);
+std::string EncodeTagRecord(std::string_view tag, Stamp stamp, const RemoteTagRecord& record);
 // Errors as for a control block.
-absl::StatusOr<TagRecord> DecodeTagRecord(std::string_view tag, std::string_view bytes);
+absl::StatusOr<RemoteTagRecord> DecodeTagRecord(std::string_view tag, std::string_view bytes);
 
 }  // namespace larder::internal
 

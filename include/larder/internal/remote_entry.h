@@ -43,9 +43,9 @@ struct RemoteEntry {
   absl::Time fresh_until = absl::InfiniteFuture();
 
   // What the payload is: a text; empty for entries without one.
-  std::string_view schema;
-  std::vector<std::string_view> tags;
-  std::string_view payload;
+  std::string_view schema = {};
+  std::vector<std::string_view> tags = {};
+  std::string_view payload = {};
 };
 
 // `key` is not in the bytes, but they are only valid for it.

@@ -32,7 +32,7 @@ class RemoteTags {
  public:
   // What is known of a tag.
   struct Known {
-    std::optional<TagRecord> record;  // nullopt: that the tier has none
+    std::optional<RemoteTagRecord> record;  // nullopt: that the tier has none
   };
 
   class Ticket {

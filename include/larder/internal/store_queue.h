@@ -57,6 +57,7 @@ class KeyedWrite final : public PendingWrite {
   const K key;
   const std::optional<V> value;  // nullopt: an erasure
   const PutOptions options;
+  bool is_replayed = false;  // from a journal, which doesn't have the options
 
   // Set once this will never be in the store: then the cache must not keep it.
   mutable std::atomic<bool> given_up{false};
@@ -291,6 +292,7 @@ absl::Status StoreQueue<K, V, Eq>::Restore(const JournalRecovery& recovery) {
           std::make_shared<Queued>(hash, kOverhead + found.payload.size(), std::move(write->first),
                                    std::move(write->second), PutOptions::Default());
       queued->set_sequence(found.sequence);
+      queued->is_replayed = true;
       writes.push_back(std::move(queued));
     }
   }
@@ -375,7 +377,8 @@ std::vector<absl::Status> StoreQueue<K, V, Eq>::Write(Batch batch) {
     const auto& write = static_cast<const Queued&>(*pending);
     writes.push_back({.key = write.key,
                       .value = write.value.has_value() ? &*write.value : nullptr,
-                      .id = {.writer = writer_, .sequence = write.sequence()}});
+                      .id = {.writer = writer_, .sequence = write.sequence()},
+                      .options = write.is_replayed ? nullptr : &write.options});
   }
   std::vector<absl::Status> results = settings_.store->WriteMany(writes);
   for (size_t i = 0; i < std::min(results.size(), writes.size()); ++i) {

@@ -33,17 +33,16 @@ uint64_t StoreHash(const K& key) {
 // is enough, since a write leaves the queue only once the store has it, and a write that is queued
 // later outdates the load.
 //
-// Copies share the queue, for loads that outlive the cache.
+// Copies share store and queue, for loads that outlive the cache.
 template <class K, class V, class Hash, class Eq>
 class StoreReader {
  public:
   using Queue = StoreQueue<K, V, Eq>;
 
-  // `queue`: nullptr where writes don't wait. `writes`: held for each key while it is written. The
-  // store must outlive every load.
-  StoreReader(Store<K, V>* store, std::shared_ptr<const Queue> queue,
+  // `queue`: nullptr where writes don't wait. `writes`: held for each key while it is written.
+  StoreReader(std::shared_ptr<Store<K, V>> store, std::shared_ptr<const Queue> queue,
               std::shared_ptr<KeyLocks> writes)
-      : store_(store), queue_(std::move(queue)), writes_(std::move(writes)) {}
+      : store_(std::move(store)), queue_(std::move(queue)), writes_(std::move(writes)) {}
 
   absl::StatusOr<Loaded<V>> operator()(const K& key, LoadContext<V>& context) const {
     const uint64_t hash = StoreHash<Hash>(key);
@@ -75,7 +74,7 @@ class StoreReader {
                      .tags = write.options.tags};
   }
 
-  Store<K, V>* store_;
+  std::shared_ptr<Store<K, V>> store_;
   std::shared_ptr<const Queue> queue_;
   std::shared_ptr<KeyLocks> writes_;
 };

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TieredRemote: the tier that servers share, where a TieredCache has one.
+
+#ifndef LARDER_INTERNAL_TIERED_REMOTE_H_
+#define LARDER_INTERNAL_TIERED_REMOTE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "larder/codec.h"
+#include "larder/internal/hash.h"
+#include "larder/internal/remote_store.h"
+#include "larder/remote_options.h"
+#include "larder/remote_stats.h"
+#include "larder/store.h"
+
+namespace larder::internal {
+
+// Where there is no tier, the store is asked alone, and there is nothing else to do. That is so for
+// keys and values without a Codec.
+//
+// Thread safety: all methods may be called from any thread; Open before all others, Close after
+// them, but for reads.
+template <class K, class V>
+class TieredRemote {
+ public:
+  // InvalidArgument names the option and its value.
+  static absl::Status Check(const RemoteOptions& options, const std::string& snapshot_path) {
+    if (options.tier == nullptr) return absl::OkStatus();
+    if (!kCodable) {
+      return absl::InvalidArgumentError("remote.tier needs a Codec of keys and of values");
+    }
+    if (!snapshot_path.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("snapshot_path is ", snapshot_path,
+                       ", and there is a remote.tier: what other servers write while this one is "
+                       "not running, a snapshot doesn't know"));
+    }
+    return options.Validate();
+  }
+
+  // `memory` must live until Close. `keeps_writes`: as RemoteStore's.
+  template <class Memory>
+  absl::Status Open(const RemoteOptions& options, Store<K, V>* store, bool keeps_writes,
+                    Memory* memory) {
+    // Shares nothing: the store isn't ours.
+    store_ = std::shared_ptr<Store<K, V>>(std::shared_ptr<void>(), store);
+    if (options.tier == nullptr) return absl::OkStatus();
+    if constexpr (kCodable) {
+      auto opened = RemoteStore<K, V>::Open(options, store, keeps_writes, Target(memory));
+      if (!opened.ok()) return opened.status();
+      remote_ = *std::move(opened);
+      store_ = remote_;
+    }
+    return absl::OkStatus();
+  }
+
+  void Close() {
+    With([](auto& remote) { remote.Close(); });
+  }
+
+  // What reads go through, and write-behind.
+  const std::shared_ptr<Store<K, V>>& store() const { return store_; }
+
+  absl::Status Write(const StoreWrite<K, V>& write) {
+    if constexpr (kCodable) {
+      if (remote_ != nullptr) return remote_->WriteEntry(write);
+    }
+    return write.value == nullptr ? store_->Erase(write.key, write.id)
+                                  : store_->Write(write.key, *write.value, write.id);
+  }
+
+  // As RemoteCache's.
+  uint64_t ForeignMark(const K& key) const {
+    if constexpr (kCodable) {
+      if (remote_ != nullptr) return remote_->ForeignMark(key);
+    }
+    return 0;
+  }
+
+  absl::Status Invalidate(const K& key) {
+    absl::Status status;
+    With([&](auto& remote) { status = remote.Invalidate(key); });
+    return status;
+  }
+  absl::Status InvalidateTag(std::string_view tag) {
+    absl::Status status;
+    With([&](auto& remote) { status = remote.InvalidateTag(tag); });
+    return status;
+  }
+  absl::Status InvalidatePrefix(std::string_view prefix) {
+    absl::Status status;
+    With([&](auto& remote) { status = remote.InvalidatePrefix(prefix); });
+    return status;
+  }
+  absl::Status InvalidateAll() {
+    absl::Status status;
+    With([&](auto& remote) { status = remote.InvalidateAll(); });
+    return status;
+  }
+
+  RemoteStats Stats() const {
+    RemoteStats stats;
+    With([&](const auto& remote) { stats = remote.Stats(); });
+    return stats;
+  }
+
+ private:
+  static constexpr bool kCodable = Codable<K> && Codable<V>;
+
+  template <class Memory>
+  static RemoteMemory<K> Target(Memory* memory) {
+    RemoteMemory<K> target = {.drop = [memory](const K& key) { memory->Erase(key); },
+                              .drop_tag = [memory](auto tag) { memory->InvalidateTag(tag); },
+                              .drop_prefix = nullptr,
+                              .drop_all = [memory] { memory->Clear(); }};
+    if constexpr (StringLike<K>) {
+      target.drop_prefix = [memory](auto prefix) { memory->InvalidatePrefix(prefix); };
+    }
+    return target;
+  }
+
+  template <class Function>
+  void With(const Function& function) const {
+    if constexpr (kCodable) {
+      if (remote_ != nullptr) function(*remote_);
+    }
+  }
+
+  std::shared_ptr<Store<K, V>> store_;
+  std::shared_ptr<RemoteStore<K, V>> remote_;  // nullptr: there is none
+};
+
+}  // namespace larder::internal
+
+#endif  // LARDER_INTERNAL_TIERED_REMOTE_H_

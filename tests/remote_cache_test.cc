@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "larder/internal/remote_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "larder/internal/remote_control.h"
+#include "larder/internal/remote_entry.h"
+#include "larder/remote_options.h"
+#include "tests/support/model_tier.h"
+#include "tests/support/remote_server.h"
+
+namespace larder::internal {
+namespace {
+
+using test::ModelCall;
+using test::ModelServer;
+using test::ModelStore;
+using test::ModelTier;
+using test::RemoteServer;
+
+constexpr std::optional<ModelStore::Row> kNoRow;
+
+class RemoteCacheTest : public testing::Test {
+ protected:
+  RemoteServer& Start(RemoteOptions options = RemoteServer::DefaultOptions()) {
+    servers_.push_back(std::make_unique<RemoteServer>(&redis_, &store_, options));
+    servers_.back()->AwaitUp();
+    return *servers_.back();
+  }
+
+  void AwaitTold() {
+    for (const auto& server : servers_) server->AwaitTold();
+  }
+
+  // Nobody has anything else than the store.
+  void ExpectAgreement(const std::vector<std::string>& keys) {
+    AwaitTold();
+    for (const std::string& key : keys) {
+      const auto row = store_.Find(key);
+      for (const auto& server : servers_) {
+        const auto in_memory = server->InMemory(key);
+        if (in_memory.has_value()) {
+          ASSERT_TRUE(row.has_value()) << key;
+          EXPECT_EQ(*in_memory, row->value) << key;
+        }
+        const auto got = server->Get(key);
+        EXPECT_EQ(got.has_value(), row.has_value()) << key;
+        if (got.has_value() && row.has_value()) {
+          EXPECT_EQ(*got, row->value) << key;
+        }
+      }
+    }
+  }
+
+  std::optional<RemoteEntryKind> KindOf(const std::string& key) {
+    const auto bytes = redis_.Peek(key);
+    if (!bytes.has_value()) return std::nullopt;
+    const auto peeked = PeekEntry(*bytes);
+    return peeked.has_value() ? std::optional(peeked->kind) : std::nullopt;
+  }
+
+  ModelServer redis_;
+  ModelStore store_;
+  std::vector<std::unique_ptr<RemoteServer>> servers_;
+};
+
+// --- Reads
+
+TEST_F(RemoteCacheTest, WhatOneServerLoadsAnotherFinds) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"v"});
+  EXPECT_EQ(a.Get("k"), "v");
+  store_.Write("k", kNoRow);  // behind everybody's back: it isn't asked again
+  EXPECT_EQ(b.Get("k"), "v");
+  EXPECT_EQ(b.cache().Stats().hits, 1u);
+  EXPECT_EQ(a.cache().Stats().fills, 1u);
+}
+
+TEST_F(RemoteCacheTest, OwnLoadsAndWritesStayInMemory) {
+  RemoteServer& a = Start();
+  store_.Write("read", ModelStore::Row{"1"});
+  EXPECT_EQ(a.Get("read"), "1");
+  a.Put("written", ModelStore::Row{"2"});
+  AwaitTold();
+  EXPECT_EQ(a.InMemory("read"), "1");
+  EXPECT_EQ(a.InMemory("written"), "2");
+  EXPECT_GT(a.cache().Stats().own_changes, 0u);
+}
+
+TEST_F(RemoteCacheTest, AValueLeavesMemoryNoLaterThanTheTier) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"v"});
+  (void)a.Get("k");
+  redis_.Advance(absl::Minutes(4));
+  RemoteServer& b = Start();
+  EXPECT_EQ(b.cache().Read("k", false).remaining(), absl::Minutes(6));
+  // A refresh wants a newer one where more than half of its life is over.
+  EXPECT_EQ(b.cache().Read("k", true).found(), RemoteRead::Found::kValue);
+  redis_.Advance(absl::Minutes(2));
+  RemoteRead read = b.cache().Read("k", true);
+  EXPECT_EQ(read.found(), RemoteRead::Found::kExpired);
+  b.cache().Fill(read, {.payload = "newer"});
+  EXPECT_EQ(b.cache().Read("k", true).payload(), "newer");
+}
+
+TEST_F(RemoteCacheTest, ThatThereIsNoneTravels) {
+  RemoteOptions options = RemoteServer::DefaultOptions();
+  options.negative_ttl = absl::Minutes(1);
+  RemoteServer& a = Start(options);
+  RemoteServer& b = Start(options);
+  EXPECT_EQ(a.Get("k"), std::nullopt);
+  EXPECT_EQ(b.Get("k"), std::nullopt);
+  EXPECT_EQ(b.cache().Stats().negative_hits, 1u);
+  b.Put("k", ModelStore::Row{"v"});
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, AnExpiredValueIsThereForAFailingStore) {
+  RemoteOptions options = RemoteServer::DefaultOptions();
+  options.stale_if_error = absl::Minutes(5);
+  options.retry_after = absl::Seconds(3);
+  RemoteServer& a = Start(options);
+  store_.Write("k", ModelStore::Row{"v", {"t"}});
+  (void)a.Get("k");
+  redis_.Advance(absl::Minutes(12));
+  RemoteRead read = a.cache().Read("k", false);
+  EXPECT_EQ(read.found(), RemoteRead::Found::kExpired);
+  EXPECT_EQ(read.payload(), "v");
+  EXPECT_EQ(read.tags(), std::vector<std::string>{"t"});
+  EXPECT_EQ(read.remaining(), options.retry_after);
+  a.cache().Abandon(read);
+  redis_.Advance(absl::Minutes(3));
+  RemoteRead later = a.cache().Read("k", false);
+  EXPECT_EQ(later.found(), RemoteRead::Found::kNothing);
+  a.cache().Abandon(later);
+}
+
+TEST_F(RemoteCacheTest, ManyKeysAreReadInOneCallAndLeasedInAnother) {
+  RemoteServer& a = Start();
+  store_.Write("1", ModelStore::Row{"one"});
+  (void)a.Get("1");
+  RemoteServer& b = Start();
+  std::vector<RemoteRead> reads = b.cache().ReadMany({"1", "2", "larder.control", "1"});
+  EXPECT_EQ(reads[0].found(), RemoteRead::Found::kValue);
+  EXPECT_EQ(reads[3].payload(), "one");
+  EXPECT_EQ(reads[1].found(), RemoteRead::Found::kNothing);
+  EXPECT_EQ(reads[2].found(), RemoteRead::Found::kNothing);
+  std::vector<RemoteCache::Filling> fillings = {
+      {.read = &reads[1], .as = RemoteCache::LoadedAs::kValue, .value = {.payload = "two"}},
+      {.read = &reads[2], .as = RemoteCache::LoadedAs::kValue, .value = {.payload = "no"}}};
+  b.cache().FillMany(fillings);
+  EXPECT_EQ(a.cache().Read("2", false).payload(), "two");
+  EXPECT_EQ(ControlBlock::Decode(*redis_.Peek("larder.control")).status(), absl::OkStatus());
+}
+
+TEST_F(RemoteCacheTest, RubbishIsReplacedAndPlainValuesAreTakenWhereAskedFor) {
+  redis_.Put("k", "plain", absl::Minutes(2));
+  store_.Write("k", ModelStore::Row{"stored"});
+  RemoteOptions options = RemoteServer::DefaultOptions();
+  options.accept_plain = true;
+  RemoteServer& plain = Start(options);
+  RemoteRead read = plain.cache().Read("k", false);
+  EXPECT_EQ(read.payload(), "plain");
+  EXPECT_EQ(read.remaining(), absl::Minutes(2));
+  RemoteServer& strict = Start();
+  EXPECT_EQ(strict.Get("k"), "stored");
+  EXPECT_EQ(strict.cache().Stats().damaged, 1u);
+  EXPECT_EQ(plain.Get("k"), "stored");
+}
+
+TEST_F(RemoteCacheTest, AFlippedBitIsNoValue) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"value"});
+  (void)a.Get("k");
+  const std::string good = *redis_.Peek("k");
+  for (size_t i = 0; i < good.size(); ++i) {
+    std::string bad = good;
+    bad[i] ^= 0x10;
+    redis_.Put("k", bad);
+    RemoteRead read = a.cache().Read("k", false);
+    EXPECT_NE(read.found(), RemoteRead::Found::kValue) << i;
+    a.cache().Abandon(read);
+  }
+}
+
+// --- Races
+
+TEST_F(RemoteCacheTest, AForeignWriteIsDroppedEverywhere) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)a.Get("k");
+  (void)b.Get("k");
+  a.Put("k", ModelStore::Row{"new"});
+  AwaitTold();
+  EXPECT_EQ(a.InMemory("k"), "new");
+  EXPECT_EQ(b.InMemory("k"), std::nullopt);
+  EXPECT_EQ(b.Get("k"), "new");
+  EXPECT_EQ(b.cache().Stats().hits, 2u);
+  a.Put("k", kNoRow);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, AnotherProgramsChangeIsNoticed) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"v"});
+  (void)a.Get("k");
+  redis_.Remove("k");
+  AwaitTold();
+  EXPECT_EQ(a.InMemory("k"), std::nullopt);
+}
+
+TEST_F(RemoteCacheTest, AFillThatAWriteOvertookIsRefusedAndNotKept) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  const auto got = a.Get("k", {.after_store = [&] { b.Put("k", ModelStore::Row{"new"}); }});
+  EXPECT_EQ(got, "old");  // it was asked for before
+  EXPECT_EQ(a.InMemory("k"), std::nullopt);
+  EXPECT_EQ(a.cache().Stats().fills_refused, 1u);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, AWriteBetweenAFillAndMemoryIsNoticed) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)a.Get("k", {.before_memory = [&] {
+                b.Put("k", ModelStore::Row{"new"});
+                a.AwaitTold();
+              }});
+  EXPECT_EQ(a.InMemory("k"), std::nullopt);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, AForeignWriteAfterAnOwnOneIsNoticedWhereverItComes) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  const auto foreign = [&] { b.Put("k", ModelStore::Row{"theirs"}); };
+  const auto foreign_told = [&] {
+    foreign();
+    a.AwaitTold();
+  };
+  a.Put("k", ModelStore::Row{"1"}, {.before_store = foreign});
+  ExpectAgreement({"k"});
+  a.Put("k", ModelStore::Row{"2"}, {.after_store = foreign});
+  ExpectAgreement({"k"});
+  a.Put("k", ModelStore::Row{"3"}, {.before_memory = foreign});
+  ExpectAgreement({"k"});
+  a.Put("k", ModelStore::Row{"4"}, {.before_memory = foreign_told});
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, WordThatIsHeldBackIsHeededWhenItComes) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  a.tier().HoldChanges();
+  b.Put("k", ModelStore::Row{"1"});
+  a.Put("k", ModelStore::Row{"2"});
+  b.Put("k", ModelStore::Row{"3"});
+  a.tier().ReleaseChanges();
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, AWriterThatDiesLeavesNoOldValueBehind) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)b.Get("k");
+  auto writes = a.cache().BeginWrites({"k"});
+  store_.Write("k", ModelStore::Row{"new"});  // and it dies
+  AwaitTold();
+  EXPECT_EQ(b.InMemory("k"), std::nullopt);
+  EXPECT_EQ(b.Get("k"), "new");
+  EXPECT_EQ(KindOf("k"), RemoteEntryKind::kIntent);
+  redis_.Advance(RemoteServer::DefaultOptions().write_lease);
+  ExpectAgreement({"k"});
+  EXPECT_EQ(KindOf("k"), RemoteEntryKind::kValue);
+}
+
+TEST_F(RemoteCacheTest, OfTwoWritesAtOnceNeitherIsKeptInTheTier) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  a.Put("k", ModelStore::Row{"1"}, {.before_store = [&] { b.Put("k", ModelStore::Row{"2"}); }});
+  AwaitTold();
+  EXPECT_EQ(KindOf("k"), std::nullopt);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, AnAbandonedLoadLeavesNothing) {
+  RemoteServer& a = Start();
+  RemoteRead read = a.cache().Read("k", false);
+  EXPECT_EQ(KindOf("k"), RemoteEntryKind::kLease);
+  a.cache().Abandon(read);
+  EXPECT_EQ(KindOf("k"), std::nullopt);
+}
+
+TEST_F(RemoteCacheTest, OneLoadsWhileAnotherWaitsWhereAskedFor) {
+  RemoteServer& a = Start();
+  RemoteOptions options = RemoteServer::DefaultOptions();
+  options.wait_for_other_loads = absl::Seconds(20);
+  RemoteServer& b = Start(options);
+  RemoteRead loading = a.cache().Read("k", false);
+  // Released by the second look.
+  b.tier().SetGate([&](ModelCall call, std::string_view) {
+    if (call == ModelCall::kGet && b.cache().Stats().waits_for_loads == 1) {
+      a.cache().Fill(loading, {.payload = "loaded"});
+    }
+    return absl::OkStatus();
+  });
+  RemoteRead waited = b.cache().Read("k", false);
+  EXPECT_EQ(waited.payload(), "loaded");
+  b.tier().SetGate([](ModelCall, std::string_view) { return absl::OkStatus(); });
+}
+
+// --- Invalidation
+
+TEST_F(RemoteCacheTest, ATagGoesFromTheTierAndFromAllServers) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("in", ModelStore::Row{"1", {"t", "u"}});
+  store_.Write("out", ModelStore::Row{"1", {"u"}});
+  for (const char* key : {"in", "out"}) {
+    (void)a.Get(key);
+    (void)b.Get(key);
+  }
+  AwaitTold();
+  (void)b.Get("in");
+  (void)b.Get("out");
+  store_.Write("in", ModelStore::Row{"2", {"t", "u"}});
+  ASSERT_TRUE(a.cache().InvalidateTagged("t").ok());
+  AwaitTold();
+  EXPECT_EQ(b.InMemory("in"), std::nullopt);
+  EXPECT_EQ(b.InMemory("out"), "1");
+  EXPECT_EQ(b.Get("in"), "2");
+  RemoteServer& c = Start();
+  EXPECT_EQ(c.Get("in"), "2");
+  EXPECT_EQ(c.Get("out"), "1");
+  EXPECT_EQ(c.cache().Stats().hits, 2u);
+}
+
+TEST_F(RemoteCacheTest, AnEvictedTagRecordMakesEntriesInvalidNotValid) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"1", {"t"}});
+  (void)a.Get("k");
+  ASSERT_TRUE(a.cache().InvalidateTagged("t").ok());
+  redis_.Remove(TagKey("t"));
+  AwaitTold();
+  RemoteRead read = a.cache().Read("k", false);
+  EXPECT_EQ(read.found(), RemoteRead::Found::kNothing);
+  a.cache().Abandon(read);
+}
+
+TEST_F(RemoteCacheTest, ALoadThatATagsInvalidationOvertookIsNotFilled) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old", {"t"}});
+  (void)a.Get("k", {.after_store = [&] {
+                store_.Write("k", ModelStore::Row{"new", {"t"}});
+                ASSERT_TRUE(b.cache().InvalidateTagged("t").ok());
+              }});
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, APrefixGoesFromTheTierAndFromAllServers) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  for (const char* key : {"user:1", "post:1"}) {
+    store_.Write(key, ModelStore::Row{"1"});
+    (void)a.Get(key);
+    (void)b.Get(key);
+  }
+  store_.Write("user:1", ModelStore::Row{"2"});
+  ASSERT_TRUE(a.cache().InvalidatePrefixed("user:").ok());
+  AwaitTold();
+  EXPECT_EQ(b.InMemory("user:1"), std::nullopt);
+  EXPECT_EQ(b.InMemory("post:1"), "1");
+  EXPECT_EQ(b.Get("user:1"), "2");
+}
+
+TEST_F(RemoteCacheTest, EverythingGoes) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"1"});
+  (void)a.Get("k");
+  (void)b.Get("k");
+  store_.Write("k", ModelStore::Row{"2"});
+  ASSERT_TRUE(a.cache().InvalidateAll().ok());
+  AwaitTold();
+  EXPECT_EQ(b.Get("k"), "2");
+}
+
+// --- Trouble
+
+TEST_F(RemoteCacheTest, WhatWasWrittenWhileTheTierWasAwayIsNeverServedOld) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)a.Get("k");
+  (void)b.Get("k");
+  a.tier().CutOff();
+  b.tier().CutOff();
+  a.Put("k", ModelStore::Row{"new"});
+  EXPECT_EQ(a.cache().Stats().missed_waiting, 1u);
+  EXPECT_EQ(a.Get("k"), "new");
+  a.tier().SetReach(ModelTier::Reach::kWhole);
+  a.AwaitUp();
+  b.tier().SetReach(ModelTier::Reach::kWhole);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, AnOlderStateOfTheTierIsNotTrusted) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)a.Get("k");
+  const ModelServer::Data dump = redis_.Save();
+  a.Put("k", ModelStore::Row{"new"});
+  redis_.Restart(dump);
+  ExpectAgreement({"k"});
+  redis_.Flush();
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, AnOperationWaitsForAtMostOneCall) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"v", {"t"}});
+  const auto fail_from = [&](size_t nth) {
+    a.tier().SetGate([&a, nth, first = a.tier().calls()](ModelCall, std::string_view) {
+      return a.tier().calls() - first >= nth ? absl::UnavailableError("gone") : absl::OkStatus();
+    });
+  };
+  for (size_t nth = 0; nth < 6; ++nth) {
+    SCOPED_TRACE(nth);
+    AwaitTold();
+    redis_.Remove("k");
+    redis_.Remove(TagKey("t"));
+    AwaitTold();
+    const uint64_t failed = a.cache().Stats().failed_calls;
+    a.tier().HoldChanges();  // they would be checked
+    fail_from(nth);
+    EXPECT_EQ(a.Load("k", false), "v");
+    EXPECT_LE(a.cache().Stats().failed_calls, failed + 1);
+    a.tier().SetGate([](ModelCall, std::string_view) { return absl::OkStatus(); });
+    a.tier().ReleaseChanges();
+  }
+}
+
+TEST_F(RemoteCacheTest, ReservedKeysAreLeftAlone) {
+  RemoteServer& a = Start();
+  const std::string before = *redis_.Peek("larder.control");
+  a.Put("larder.control", ModelStore::Row{"mine"});
+  EXPECT_EQ(a.Load("larder.control", false), "mine");
+  EXPECT_EQ(redis_.Peek("larder.control"), before);
+}
+
+}  // namespace
+}  // namespace larder::internal
