@@ -21,8 +21,10 @@
 #include "absl/types/span.h"
 #include "larder/internal/missed_keys.h"
 #include "larder/internal/mutex.h"
+#include "larder/internal/node.h"
 #include "larder/internal/remote_control.h"
 #include "larder/internal/remote_entry.h"
+#include "larder/internal/shared_control.h"
 #include "larder/remote_options.h"
 #include "larder/remote_stats.h"
 #include "larder/shared_tier.h"
@@ -62,8 +64,7 @@ class RemoteSync {
    public:
     virtual ~Target() = default;
 
-    // These keys of the tier changed, each once, in no order. Without kControlKey; with those of
-    // tags. Only larger sets come in several calls.
+    // These keys of the tier changed, each once. Without kControlKey; with those of tags.
     virtual void OnChanges(absl::Span<const std::string> keys) = 0;
 
     // Changes may have been missed: nothing in memory, nor of loads under way, can be relied on.
@@ -157,13 +158,111 @@ class RemoteSync {
   void AddTo(RemoteStats& stats) const;
 
  private:
+  // Bits of state_.
   static constexpr uint32_t kReads = 1;
   static constexpr uint32_t kCalls = 2;
 
+  // What the thread knows, and nobody else looks at. Times are ns of the process's clock, kNever
+  // where there is none.
+  struct Progress {
+    uint32_t failures = 0;  // in a row; until it is kUp
+    int64_t retry_at = 0;
+    int64_t connected_at = 0;
+    int64_t forget_at = kNever;  // what is in memory while cut off
+    bool probing = false;        // knows that the breaker is open
+    bool read_control = true;    // it isn't known, or changed since
+    bool was_up = false;
+    bool settle = false;          // before it is kUp
+    int64_t settled_at = kNever;  // kNever: the tier hasn't answered since it failed
+    bool unheard = false;         // made changes while there was no subscription
+    uint32_t renewals = 0;        // soon after each other
+    int64_t renewed_at = 0;
+  };
+
+  // --- On the thread: remote_sync_thread.cc
+
+  static void* RunThread(void* self);
+  void Run();
+  // Does what is due. When the next thing is.
+  int64_t Work();
+  // One step towards kUp, with one call of the tier or a change of the control block. True where
+  // the next one is due; false: nothing to do until then, or word of something.
+  absl::StatusOr<bool> Step();
+  absl::Status Connect();
+  void TellUnheard(const absl::Status& refusal);
+  absl::Status Probe();
+  absl::Status RemoveMissed();
+  absl::Status SyncControl() ABSL_LOCKS_EXCLUDED(mutex_);
+  void DelayRenewals();
+  bool MustRenew() const ABSL_LOCKS_EXCLUDED(mutex_);
+  void NoticeOpening() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Answered();
+  void Failed();
+  int64_t Backoff(uint32_t failures) const;
+  bool GoUp() ABSL_LOCKS_EXCLUDED(mutex_);
+  void StartOver() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Wait until then, or until they are woken; Listen passes on what is told.
+  void Sleep(int64_t until) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Listen(int64_t until) ABSL_LOCKS_EXCLUDED(mutex_);
+  void PassOn(SharedTier::Changes changes) ABSL_LOCKS_EXCLUDED(mutex_);
+  void LoseSubscription(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetSubscription(std::unique_ptr<SharedTier::Subscription> subscription)
+      ABSL_LOCKS_EXCLUDED(wake_mutex_);
+  void ApplyEffects();
+  void Forget();
+  void Leave() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // --- Anywhere
+
+  void Wake() ABSL_LOCKS_EXCLUDED(mutex_, wake_mutex_);
+  bool stopping() const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool synced() const ABSL_LOCKS_EXCLUDED(mutex_);
+  template <class Change>
+  absl::StatusOr<std::shared_ptr<const ControlBlock>> Changing(const Change& change)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status GivenUp() const ABSL_LOCKS_EXCLUDED(mutex_);
+  void OpenBreaker() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Counts a call that failed; and remembers why.
+  void CountFailure(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Remember(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const RemoteOptions options_;
+  SharedTier& tier_;
+  Target& target_;
   const absl::Duration unverified_ttl_;
   MissedKeys missed_;
+  SharedControl control_;
+
   std::atomic<uint32_t> state_{kCalls};
-  std::atomic<uint64_t> watch_{0};
+  std::atomic<uint64_t> watch_{0};  // stored under the lock
+  std::atomic<int> failures_in_row_{0};
+
+  std::atomic<uint64_t> changes_{0};
+  std::atomic<uint64_t> flushes_{0};
+  std::atomic<uint64_t> failed_calls_{0};
+  std::atomic<uint64_t> timeouts_{0};
+  std::atomic<uint64_t> breaker_opens_{0};
+  std::atomic<uint64_t> connects_{0};
+  std::atomic<uint64_t> disconnects_{0};
+
+  mutable Mutex mutex_;
+  CondVar woken_changed_;
+  bool started_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool listening_ ABSL_GUARDED_BY(mutex_) = false;  // in Next, or about to be
+  bool open_ ABSL_GUARDED_BY(mutex_) = false;       // the breaker
+  bool synced_ ABSL_GUARDED_BY(mutex_) = false;     // all was done for it to be kUp
+  uint64_t renewals_asked_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t renewals_done_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status last_error_ ABSL_GUARDED_BY(mutex_);
+
+  // Held while the subscription is woken or exchanged; the thread itself uses it without.
+  Mutex wake_mutex_;
+  std::unique_ptr<SharedTier::Subscription> subscription_;  // exchanged under the lock
+  Progress progress_;
+  pthread_t thread_ = {};
 };
 
 }  // namespace larder::internal
