@@ -309,7 +309,7 @@ class MemoryOfOneKey {
 // A server whose writes put into memory what they put into the tier, another one that changes the
 // tier, and the thread that tells: once all is quiet, memory has what the tier has, or nothing.
 TEST(OwnChangesTest, ThreadsLeaveNothingInMemoryThatOthersChanged) {
-  constexpr int kWrites = 3000;
+  constexpr int kWrites = 1000;
   TierOfOneKey tier;
   MemoryOfOneKey memory;
   OwnChanges changes;
