@@ -9,12 +9,13 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "larder/internal/mutex.h"
 #include "larder/internal/remote_control.h"
-#include "larder/internal/remote_entry.h"
+#include "larder/internal/remote_head.h"
 #include "larder/internal/remote_sync.h"
 #include "larder/remote_options.h"
 #include "larder/remote_stats.h"

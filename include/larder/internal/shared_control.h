@@ -20,7 +20,7 @@
 #include "absl/time/time.h"
 #include "larder/internal/mutex.h"
 #include "larder/internal/remote_control.h"
-#include "larder/internal/remote_entry.h"
+#include "larder/internal/remote_head.h"
 #include "larder/shared_tier.h"
 
 namespace larder::internal {
