@@ -161,6 +161,7 @@ absl::Status RemoteSync::SyncControl() {
   const bool heard = subscription_ != nullptr;
   const bool renew = MustRenew() || (heard && progress_.unheard);
   // Whatever is missed or asked for from here on is for the next time.
+  const bool overflowed = missed_.overflowed();
   const uint64_t missed = missed_.last_number();
   uint64_t asked;
   {
@@ -177,7 +178,9 @@ absl::Status RemoteSync::SyncControl() {
     return status;
   }
   if (renew) {
-    missed_.RemovedAll(missed);
+    // Keys that are known are removed all the same: a generation says nothing of what other
+    // programs wrote there.
+    if (overflowed) missed_.RemovedAll(missed);
     progress_.unheard = !heard;
     const MutexLock lock(&mutex_);
     renewals_done_ = asked;

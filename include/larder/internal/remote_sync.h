@@ -130,8 +130,10 @@ class RemoteSync {
     return watch() != 0 ? absl::InfiniteDuration() : unverified_ttl_;
   }
 
-  // --- Changes of the control block. By the calling thread; a few calls of the tier, for at most
-  //     4 timeouts. What they mean for this server's memory is for the caller to do, after them.
+  // --- Changes of the control block, by the calling thread. They take a few calls of the tier: for
+  //     up to 4 timeouts where it hangs, and up to 12 where other servers keep changing the block.
+  //     What they mean for this server's memory is for the caller to do, after them, whatever they
+  //     return.
 
   // Moves the clock on, and has entries of keys with `prefix`, if there is one, disregarded by all
   // servers. Returns the block that says so, which is in use here then.
