@@ -45,8 +45,8 @@ bool ScriptedConnection::Write(std::string_view bytes) {
   return true;
 }
 
-ScriptedServer::ScriptedServer(Script script)
-    : script_(std::move(script)), folder_("/tmp/larder-script-XXXXXX") {
+ScriptedServer::ScriptedServer(Script script, Connections connections)
+    : script_(std::move(script)), mode_(connections), folder_("/tmp/larder-script-XXXXXX") {
   DieUnless(mkdtemp(folder_.data()) != nullptr, "mkdtemp");
   unix_socket_ = folder_ + "/server.sock";
   listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -55,7 +55,7 @@ ScriptedServer::ScriptedServer(Script script)
   std::memcpy(address.sun_path, unix_socket_.data(), unix_socket_.size());
   DieUnless(bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0, "bind");
   DieUnless(listen(listener_, 16) == 0, "listen");
-  thread_ = std::thread([this] { Serve(); });
+  acceptor_ = std::thread([this] { Accept(); });
 }
 
 ScriptedServer::~ScriptedServer() {
@@ -63,31 +63,41 @@ ScriptedServer::~ScriptedServer() {
     internal::MutexLock lock(&mutex_);
     stopping_ = true;
     shutdown(listener_, SHUT_RDWR);
-    if (current_ >= 0) shutdown(current_, SHUT_RDWR);
+    for (const int fd : open_) shutdown(fd, SHUT_RDWR);
   }
-  thread_.join();
+  acceptor_.join();
+  for (std::thread& serving : serving_) serving.join();
   close(listener_);
   unlink(unix_socket_.c_str());
   rmdir(folder_.c_str());
 }
 
-int ScriptedServer::Accept() {
-  const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
-  internal::MutexLock lock(&mutex_);
-  if (!stopping_ && fd >= 0) return current_ = fd;
-  DieUnless(stopping_, "accept4");
-  if (fd >= 0) close(fd);
-  return -1;
+void ScriptedServer::Accept() {
+  while (true) {
+    const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    {
+      internal::MutexLock lock(&mutex_);
+      DieUnless(stopping_ || fd >= 0, "accept4");
+      if (stopping_) {
+        if (fd >= 0) close(fd);
+        return;
+      }
+      open_.push_back(fd);
+    }
+    if (mode_ == Connections::kInTurn) {
+      Serve(fd);
+    } else {
+      serving_.emplace_back([this, fd] { Serve(fd); });
+    }
+  }
 }
 
-void ScriptedServer::Serve() {
-  for (int fd = Accept(); fd >= 0; fd = Accept()) {
-    ScriptedConnection connection(fd);
-    script_(connections_.fetch_add(1), connection);
-    internal::MutexLock lock(&mutex_);
-    current_ = -1;
-    close(fd);
-  }
+void ScriptedServer::Serve(int fd) {
+  ScriptedConnection connection(fd);
+  script_(connections_.fetch_add(1), connection);
+  internal::MutexLock lock(&mutex_);
+  std::erase(open_, fd);
+  close(fd);
 }
 
 }  // namespace larder::test

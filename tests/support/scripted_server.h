@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "larder/internal/mutex.h"
@@ -30,14 +31,18 @@ class ScriptedConnection {
 };
 
 // A server on a Unix socket that behaves as badly as a test wants: for the ways a real one can't be
-// brought to misbehave. Connections are served one after the other, by `script`, which is told the
-// connection's number, from 0, and whose return closes it.
+// brought to misbehave. Connections are served by `script`, which is told the connection's number,
+// from 0, and whose return closes it.
 class ScriptedServer {
  public:
   using Script = std::function<void(int number, ScriptedConnection& connection)>;
+  enum class Connections {
+    kInTurn,  // a connection is served when the one before is closed
+    kAtOnce,  // each by a thread of its own
+  };
 
   // Listens when the constructor returns. Aborts the process if that isn't possible.
-  explicit ScriptedServer(Script script);
+  explicit ScriptedServer(Script script, Connections connections = Connections::kInTurn);
   // Closes all and waits for the script to end; its reads and writes fail from now on.
   ~ScriptedServer();
 
@@ -49,19 +54,20 @@ class ScriptedServer {
   int connections() const { return connections_.load(); }
 
  private:
-  void Serve();
-  // Waits for a connection. -1 when stopping.
-  int Accept();
+  void Accept();
+  void Serve(int fd);
 
   const Script script_;
+  const Connections mode_;
   std::string folder_;
   std::string unix_socket_;
   int listener_ = -1;
   std::atomic<int> connections_{0};
   internal::Mutex mutex_;
-  int current_ ABSL_GUARDED_BY(mutex_) = -1;  // the connection being served
+  std::vector<int> open_ ABSL_GUARDED_BY(mutex_);  // connections being served
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  std::vector<std::thread> serving_;  // the acceptor's
+  std::thread acceptor_;
 };
 
 }  // namespace larder::test
