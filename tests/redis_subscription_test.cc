@@ -280,6 +280,20 @@ TEST_F(RedisSubscriptionTest, NeedsThePermissions) {
   EXPECT_EQ(status_without("-publish").code(), absl::StatusCode::kPermissionDenied);
 }
 
+TEST_F(RedisSubscriptionTest, NeedsNoMorePermissionsThanIsSaid) {
+  options_.username = "minimal";
+  options_.password = "pw";
+  Run({"ACL", "SETUSER", "minimal", "reset", "on", ">pw", "~app:*", "+set", "+del", "+client|id",
+       "+client|tracking", "+info", "+subscribe", "+ping", "&__redis__:invalidate"});
+  for (const Connections connections : {Connections::kOneIfItWorks, Connections::kTwo}) {
+    EXPECT_EQ(TryStart(connections).status(), absl::OkStatus());
+  }
+  options_.change_notices = ChangeNotices::kPublish;
+  Run({"ACL", "SETUSER", "minimal", "reset", "on", ">pw", "+publish", "+subscribe", "+info",
+       "+ping", "&app:larder.changes"});
+  EXPECT_EQ(TryStart().status(), absl::OkStatus());
+}
+
 TEST_F(RedisSubscriptionTest, ListensToNotices) {
   options_.change_notices = ChangeNotices::kPublish;
   const auto subscription = Start();

@@ -17,8 +17,8 @@
 
 namespace larder {
 
-// How servers that share a Redis hear of changes. All of them must have the same; what their
-// programs may not do over it, and what is told, is in docs/semantics.md.
+// How servers that share a Redis hear of changes; all of them must have the same. What is told,
+// what isn't, and what a Redis user has to be allowed to do, is in docs/semantics.md.
 enum class ChangeNotices {
   // By Redis itself (client tracking, Redis 6 or newer), which tells of every change, expiry and
   // eviction, whoever is the cause. Where Redis can't or may not, Subscribe fails.
