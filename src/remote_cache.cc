@@ -6,8 +6,8 @@
 
 #include "absl/time/clock.h"
 #include "larder/internal/random_bits.h"
+#include "larder/internal/remote_counters.h"
 #include "src/deadline.h"
-#include "src/remote_counters.h"
 
 namespace larder::internal {
 namespace {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "larder/internal/remote_cache.h"
-#include "src/remote_counters.h"
+#include "larder/internal/remote_counters.h"
 
 namespace larder::internal {
 

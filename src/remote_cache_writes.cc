@@ -7,7 +7,7 @@
 
 #include "larder/internal/process_clock.h"
 #include "larder/internal/remote_cache.h"
-#include "src/remote_counters.h"
+#include "larder/internal/remote_counters.h"
 
 namespace larder::internal {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "absl/strings/string_view.h"
 #include "larder/internal/bytes.h"
-#include "src/remote_seal.h"
+#include "larder/internal/remote_seal.h"
 
 namespace larder::internal {
 namespace {

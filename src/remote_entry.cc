@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "larder/internal/bytes.h"
-#include "src/remote_seal.h"
+#include "larder/internal/remote_seal.h"
 #include "src/text.h"
 
 namespace larder::internal {

@@ -3,7 +3,7 @@
 #include "larder/internal/remote_head.h"
 
 #include "larder/internal/bytes.h"
-#include "src/remote_seal.h"
+#include "larder/internal/remote_seal.h"
 
 namespace larder::internal {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "src/remote_seal.h"
+#include "larder/internal/remote_seal.h"
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "larder/internal/bytes.h"
-#include "src/remote_seal.h"
+#include "larder/internal/remote_seal.h"
 #include "tests/support/rounds.h"
 
 namespace larder::internal {

@@ -9,7 +9,7 @@
 
 #include "larder/internal/bytes.h"
 #include "src/crc32c.h"
-#include "src/remote_seal.h"
+#include "larder/internal/remote_seal.h"
 
 namespace larder::internal {
 namespace {

@@ -14,7 +14,7 @@
 
 #include "larder/internal/remote_control.h"
 #include "larder/internal/remote_entry.h"
-#include "src/remote_seal.h"
+#include "larder/internal/remote_seal.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace larder::fuzz {

@@ -171,7 +171,7 @@ class RemoteCache final : private RemoteSync::Target {
 
  private:
   using Control = std::shared_ptr<const ControlBlock>;
-  struct Counters;  // in src/remote_counters.h
+  struct Counters;  // in remote_counters.h
 
   RemoteCache(const RemoteOptions& options, std::string schema, Memory* memory);
 

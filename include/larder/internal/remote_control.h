@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ControlBlock, RemoteTagRecord: what servers that share a tier agree on beside its entries, as bytes
-// too; docs/formats.md has every one.
+// ControlBlock, RemoteTagRecord: what servers that share a tier agree on beside its entries, as
+// bytes too; docs/formats.md has every one.
 
 #ifndef LARDER_INTERNAL_REMOTE_CONTROL_H_
 #define LARDER_INTERNAL_REMOTE_CONTROL_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef LARDER_SRC_REMOTE_COUNTERS_H_
-#define LARDER_SRC_REMOTE_COUNTERS_H_
+#ifndef LARDER_INTERNAL_REMOTE_COUNTERS_H_
+#define LARDER_INTERNAL_REMOTE_COUNTERS_H_
 
 #include <atomic>
 #include <cstdint>
@@ -31,4 +31,4 @@ struct RemoteCache::Counters {
 
 }  // namespace larder::internal
 
-#endif  // LARDER_SRC_REMOTE_COUNTERS_H_
+#endif  // LARDER_INTERNAL_REMOTE_COUNTERS_H_

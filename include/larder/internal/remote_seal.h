@@ -2,8 +2,8 @@
 //
 // What all of larder's values in a shared tier begin and end with; see docs/formats.md.
 
-#ifndef LARDER_SRC_REMOTE_SEAL_H_
-#define LARDER_SRC_REMOTE_SEAL_H_
+#ifndef LARDER_INTERNAL_REMOTE_SEAL_H_
+#define LARDER_INTERNAL_REMOTE_SEAL_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -50,4 +50,4 @@ absl::StatusOr<Unsealed> Unseal(std::string_view key, std::string_view bytes);
 
 }  // namespace larder::internal
 
-#endif  // LARDER_SRC_REMOTE_SEAL_H_
+#endif  // LARDER_INTERNAL_REMOTE_SEAL_H_
