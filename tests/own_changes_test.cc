@@ -4,14 +4,11 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cstdio>
 #include <map>
-#include <optional>
 #include <random>
 
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -247,138 +244,6 @@ TEST(OwnChangesTest, DoesWhatAModelDoes) {
       if (testing::Test::HasFatalFailure()) return;
     }
   }
-}
-
-// A tier of one key: all that matters of one is its head, and word of its changes.
-class TierOfOneKey {
- public:
-  std::optional<Stamp> Head() {
-    MutexLock lock(&mutex_);
-    return head_;
-  }
-  std::optional<Stamp> Exchange(Stamp stamp) {
-    MutexLock lock(&mutex_);
-    ++told_;
-    return std::exchange(head_, stamp);
-  }
-  bool SetIfHead(Stamp head, Stamp stamp) {
-    MutexLock lock(&mutex_);
-    if (head_ != head) return false;
-    ++told_;
-    head_ = stamp;
-    return true;
-  }
-  void Invalidate() {
-    MutexLock lock(&mutex_);
-    ++told_;
-    head_.reset();
-  }
-  // Changes since it was last asked.
-  uint64_t TakeTold() {
-    MutexLock lock(&mutex_);
-    return std::exchange(told_, 0);
-  }
-
- private:
-  Mutex mutex_;
-  std::optional<Stamp> head_ ABSL_GUARDED_BY(mutex_);
-  uint64_t told_ ABSL_GUARDED_BY(mutex_) = 0;
-};
-
-// What a server has in memory for it: the stamp of the change that it comes from.
-class MemoryOfOneKey {
- public:
-  void Put(Stamp stamp) {
-    MutexLock lock(&mutex_);
-    stamp_ = stamp;
-  }
-  void Erase() {
-    MutexLock lock(&mutex_);
-    stamp_.reset();
-  }
-  std::optional<Stamp> Get() {
-    MutexLock lock(&mutex_);
-    return stamp_;
-  }
-
- private:
-  Mutex mutex_;
-  std::optional<Stamp> stamp_ ABSL_GUARDED_BY(mutex_);
-};
-
-// A server whose writes put into memory what they put into the tier, another one that changes the
-// tier, and the thread that tells: once all is quiet, memory has what the tier has, or nothing.
-TEST(OwnChangesTest, ThreadsLeaveNothingInMemoryThatOthersChanged) {
-  constexpr int kWrites = 1000;
-  TierOfOneKey tier;
-  MemoryOfOneKey memory;
-  OwnChanges changes;
-  ForeignMarks marks;
-  Mutex write_mutex;  // a key's own writes are one after the other
-  StampSource own(1), foreign(2);
-  std::atomic<bool> done{false};
-  std::atomic<uint64_t> kept{0};
-
-  const auto tell = [&] {
-    if (tier.TakeTold() == 0) return;
-    const Answer answer = changes.Told("key");
-    if (answer == Answer::kNoted) return;
-    if (answer == Answer::kCheck) {
-      const std::optional<Stamp> head = tier.Head();
-      if (head.has_value() && changes.IsOwn("key", *head)) return;
-    }
-    marks.Add("key");
-    memory.Erase();
-  };
-  const auto write = [&](int64_t now) {
-    MutexLock lock(&write_mutex);
-    const uint64_t mark = marks.Of("key");
-    const Stamp stamp = own.Next();
-    OwnChanges::Operation operation = changes.Begin("key", stamp);
-    tier.Exchange(stamp);
-    operation.MarkSent();
-    const bool success = tier.SetIfHead(stamp, stamp);
-    if (success) memory.Put(stamp);
-    const bool changed = operation.Finish(success, now);
-    if (!success || changed || marks.Of("key") != mark) {
-      memory.Erase();
-    } else {
-      kept.fetch_add(1);
-    }
-  };
-
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 2; ++i) {
-    threads.emplace_back([&] {
-      for (int64_t now = 0; now < kWrites; ++now) write(now);
-    });
-  }
-  threads.emplace_back([&] {
-    for (int i = 0; i < kWrites; ++i) {
-      if (i % 2 == 0) tier.Exchange(foreign.Next());
-      if (i % 2 == 1) tier.Invalidate();
-      std::this_thread::yield();
-    }
-  });
-  std::thread teller([&] {
-    while (!done.load()) tell();
-  });
-  for (std::thread& thread : threads) thread.join();
-  done.store(true);
-  teller.join();
-  tell();
-  const std::optional<Stamp> in_memory = memory.Get();
-  if (in_memory.has_value()) {
-    EXPECT_EQ(in_memory, tier.Head());
-  }
-  EXPECT_EQ(changes.under_way(), 0u);
-
-  // And by itself, it keeps what it writes.
-  write(kWrites);
-  tell();
-  EXPECT_TRUE(memory.Get().has_value());
-  EXPECT_EQ(memory.Get(), tier.Head());
-  EXPECT_GT(kept.load(), 0u);
 }
 
 TEST(ForeignMarksTest, CountByKey) {
