@@ -282,6 +282,7 @@ RemoteStats RemoteCache::Stats() const {
   stats.fills_refused = counters.fills_refused;
   stats.waits_for_loads = counters.waits_for_loads;
   stats.writes = counters.writes;
+  stats.missed_writes = counters.missed_writes;
   stats.own_changes = counters.own_changes;
   sync_.AddTo(stats);
   return stats;

@@ -239,13 +239,13 @@ void RemoteCache::CommitWrites(std::span<Committing> committings) {
     may_call = may_call && Succeeded(tier_.Invalidate(keys, options_.timeout));
   }
   for (RemoteWrite* const write : to_remove) {
-    if (!may_call) sync_.Missed(write->key_);
+    if (!may_call) Miss(write->key_);
     Finish(write->operation_, write->key_, false);
   }
   // What was changed while nobody watched may have been changed elsewhere.
   for (const Committing& committing : committings) {
     const RemoteWrite& write = *committing.write;
-    if (!write.is_reserved_ && !IsWatchedSince(write.watch_)) sync_.Missed(write.key_);
+    if (!write.is_reserved_ && !IsWatchedSince(write.watch_)) Miss(write.key_);
   }
 }
 
@@ -325,6 +325,12 @@ void RemoteCache::LeaveToOthers(std::span<RemoteWrite* const> writes, bool& may_
   }
 }
 
+// What the tier has for a key may be old now.
+void RemoteCache::Miss(std::string_view key) {
+  Counters::Add(counters_->missed_writes);
+  sync_.Missed(key);
+}
+
 // --- Invalidation
 
 absl::Status RemoteCache::InvalidateKeys(std::span<const std::string> keys) {
@@ -336,7 +342,7 @@ absl::Status RemoteCache::InvalidateKeys(std::span<const std::string> keys) {
   }
   if (status.ok() && !IsWatchedSince(watch)) status = NotWatched();
   if (!status.ok()) {
-    for (const std::string& key : keys) sync_.Missed(key);
+    for (const std::string& key : keys) Miss(key);
   }
   return status;
 }
@@ -355,7 +361,7 @@ absl::Status RemoteCache::InvalidateTagged(std::string_view tag) {
       tier_.Set(key, EncodeTagRecord(tag, operation.stamp(), record), TagTtl(), options_.timeout);
   if (Succeeded(status) && !IsWatchedSince(watch)) status = NotWatched();
   // Without a record nothing with the tag counts.
-  if (!status.ok()) sync_.Missed(key);
+  if (!status.ok()) Miss(key);
   Finish(operation, key, status.ok());
   return status;
 }

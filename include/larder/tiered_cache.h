@@ -211,24 +211,22 @@ class TieredCache {
   }
 
   // Refuses further writes with FailedPrecondition, whatever the policy, waits for those under way,
-  // and flushes. What is left after `timeout` stays in the journal, for the
-  // next Create, or, without one, becomes dead letters; DeadlineExceeded says how much that is.
-  // Then saves a snapshot, if there is to be one. Reads go on. FailedPrecondition from inside a
-  // call of the store.
+  // and flushes. What is left after `timeout` stays in the journal, for the next Create, or,
+  // without one, becomes dead letters; DeadlineExceeded says how much that is. Then saves a
+  // snapshot, if there is to be one. Reads go on. FailedPrecondition from inside a call of the
+  // store.
   absl::Status Close(absl::Duration timeout);
   absl::Status Close() { return Close(close_timeout_); }
 
-  // What was found in the journal by Create: how much was left to write, and whether any of it was
-  // damaged.
+  // What Create found in the journal: how much was left to write, whether any of it was damaged.
   JournalReport OpenedJournal() const {
     return queue_ == nullptr ? JournalReport{} : queue_->journal_report();
   }
 
   // --- Snapshots.
 
-  // What became of the one that Create was to load: NotFound where there was none, else the reason
-  // why the cache began without; FailedPrecondition for one that was too old or where no
-  // snapshot_path was set.
+  // What became of the one that Create was to load: NotFound where there was none, else why the
+  // cache began without; FailedPrecondition for one too old, or where no snapshot_path was set.
   const absl::StatusOr<SnapshotInfo>& LoadedSnapshot() const { return snapshots_.loaded(); }
 
   // Saves one now. FailedPrecondition where no snapshot_path was set.

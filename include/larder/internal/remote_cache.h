@@ -208,6 +208,7 @@ class RemoteCache final : private RemoteSync::Target {
   bool MayCount(const RemoteValue& value, const ControlBlock& control, bool& may_call);
   void SetWritten(std::span<Committing> committings, bool& may_call,
                   std::vector<RemoteWrite*>& to_check, std::vector<RemoteWrite*>& to_remove);
+  void Miss(std::string_view key);
   void LeaveToOthers(std::span<RemoteWrite* const> writes, bool& may_call,
                      std::vector<RemoteWrite*>& to_remove);
 

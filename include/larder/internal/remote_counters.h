@@ -25,7 +25,7 @@ struct RemoteCache::Counters {
   Count fills_refused{0};
   Count waits_for_loads{0};
   Count writes{0};
-  Count changes{0};
+  Count missed_writes{0};
   Count own_changes{0};
 };
 

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "larder/internal/remote_entry.h"
+#include "larder/tiered_cache.h"
+#include "tests/support/model_tier.h"
+#include "tests/support/scripted_store.h"
+#include "tests/support/tiered_fixture.h"
+
+namespace larder {
+namespace {
+
+using test::ModelServer;
+using test::ModelTier;
+using test::ScriptedStore;
+using Tiered = TieredCache<std::string, std::string>;
+using Strings = std::vector<std::string>;
+
+// Two servers with one store.
+class TieredRemoteTest : public test::TieredFixture {
+ protected:
+  TieredRemoteTest() {
+    options_.cache.ttl = absl::Minutes(1);
+    options_.remote = {.tier = &tier_,
+                       .ttl = absl::Minutes(10),
+                       .timeout = absl::Seconds(5),
+                       .unverified_ttl = absl::Hours(1),
+                       .first_probe = absl::Milliseconds(1),
+                       .last_probe = absl::Milliseconds(1),
+                       .settle_time = absl::ZeroDuration()};
+  }
+  ~TieredRemoteTest() override {
+    other_.reset();
+    End();
+  }
+
+  void OpenBoth() {
+    Open();
+    options_.remote.tier = &other_tier_;
+    other_ = Tiered::Create(options_).value();
+    AwaitTold();
+  }
+
+  // Until both have been told of all that happened.
+  void AwaitTold() {
+    const auto is_told = [](Tiered& tiered, ModelTier& tier) {
+      return tiered.Stats().remote.health == RemoteHealth::kUp && tier.Idle();
+    };
+    while (!is_told(*tiered_, tier_) || (other_ != nullptr && !is_told(*other_, other_tier_))) {
+      absl::SleepFor(absl::Microseconds(50));
+    }
+  }
+
+  std::string GetFromOther(std::string_view key) { return TieredFixture::Shown(other_->Get(key)); }
+
+  ModelServer redis_;
+  ModelTier tier_{&redis_};
+  ModelTier other_tier_{&redis_};
+  std::unique_ptr<Tiered> other_;
+};
+
+TEST_F(TieredRemoteTest, OptionsAreChecked) {
+  const auto refused = [this] { return std::string(Tiered::Create(options_).status().message()); };
+  options_.remote.ttl = absl::ZeroDuration();
+  EXPECT_NE(refused().find("ttl"), std::string::npos) << refused();
+  options_.remote.ttl = absl::Minutes(1);
+  options_.snapshot_path = "/nowhere";
+  EXPECT_NE(refused().find("snapshot_path is /nowhere"), std::string::npos) << refused();
+  struct NoCodec {
+    std::vector<int*> parts;
+  };
+  using Uncoded = TieredCache<std::string, NoCodec>;
+  class NoStore : public Store<std::string, NoCodec> {
+    absl::StatusOr<NoCodec> Load(const std::string&) override { return NoCodec(); }
+    absl::Status Write(const std::string&, const NoCodec&, const WriteId&) override { return {}; }
+    absl::Status Erase(const std::string&, const WriteId&) override { return {}; }
+  } store;
+  Uncoded::Options options;
+  options.cache.capacity = 1;
+  options.store = &store;
+  options.remote.tier = &tier_;
+  EXPECT_EQ(Uncoded::Create(options).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(TieredRemoteTest, AMissFillsBothAndLivesAsLongInMemoryAsIsLeftOfIt) {
+  store_.SetRow("k", "v");
+  OpenBoth();
+  EXPECT_EQ(Get("k"), "v");
+  AwaitTold();
+  redis_.Advance(absl::Minutes(9) + absl::Seconds(30));
+  EXPECT_EQ(GetFromOther("k"), "v");
+  EXPECT_EQ(store_.loads(), 1);
+  // Memory's ttl is a minute; half of one is left.
+  clock_.Advance(absl::Seconds(30));
+  EXPECT_FALSE(other_->memory().Contains("k"));
+  EXPECT_TRUE(tiered_->memory().Contains("k"));
+}
+
+TEST_F(TieredRemoteTest, EachPolicyMakesTheOthersForgetAndKeepsItsOwn) {
+  for (const WritePolicy policy :
+       {WritePolicy::kAround, WritePolicy::kThrough, WritePolicy::kBehind}) {
+    SCOPED_TRACE(static_cast<int>(policy));
+    store_.SetRow("k", "old");
+    redis_.Flush();
+    options_.write_policy = policy;
+    options_.remote.tier = &tier_;
+    OpenBoth();
+    EXPECT_EQ(GetFromOther("k"), "old");
+    ASSERT_TRUE(tiered_->Put("k", "new", {.tags = {"t"}}).ok());
+    ASSERT_TRUE(tiered_->Flush(absl::Seconds(20)).ok());
+    AwaitTold();
+    EXPECT_EQ(tiered_->memory().Contains("k"), policy != WritePolicy::kAround);
+    EXPECT_FALSE(other_->memory().Contains("k"));
+    const int loads = store_.loads();
+    EXPECT_EQ(GetFromOther("k"), "new");
+    EXPECT_EQ(store_.loads(), loads + (policy == WritePolicy::kAround ? 1 : 0));
+    AwaitTold();
+    // The tags came along.
+    ASSERT_TRUE(tiered_->InvalidateTag("t").ok());
+    AwaitTold();
+    if (policy != WritePolicy::kAround) {
+      EXPECT_FALSE(other_->memory().Contains("k"));
+    }
+    ASSERT_TRUE(other_->Erase("k").ok());
+    ASSERT_TRUE(other_->Flush(absl::Seconds(20)).ok());
+    AwaitTold();
+    EXPECT_TRUE(absl::IsNotFound(tiered_->Get("k").status()));
+    other_.reset();
+    End();
+  }
+}
+
+TEST_F(TieredRemoteTest, AFailedWriteLeavesTheOldValueToBeReadAgain) {
+  store_.SetRow("k", "old");
+  OpenBoth();
+  EXPECT_EQ(Get("k"), "old");
+  FailWrites(absl::AbortedError("no"));
+  EXPECT_EQ(tiered_->Put("k", "new").code(), absl::StatusCode::kAborted);
+  AwaitTold();
+  EXPECT_EQ(Get("k"), "old");
+  EXPECT_EQ(GetFromOther("k"), "old");
+}
+
+TEST_F(TieredRemoteTest, ManyKeysComeFromAllTiers) {
+  for (const char* key : {"1", "2", "3"}) store_.SetRow(key, std::string("v") + key);
+  OpenBoth();
+  EXPECT_EQ(Get("1"), "v1");
+  AwaitTold();
+  EXPECT_EQ(GetFromOther("2"), "v2");
+  AwaitTold();
+  Strings shown;
+  for (const auto& value : other_->GetAll(Strings{"1", "2", "3", "4"})) {
+    shown.push_back(value.ok() ? *value : "none");
+  }
+  EXPECT_EQ(shown, (Strings{"v1", "v2", "v3", "none"}));
+  EXPECT_EQ(store_.loads(), 4);
+  AwaitTold();
+  EXPECT_EQ(Get("3"), "v3");
+  EXPECT_EQ(store_.loads(), 4);
+}
+
+TEST_F(TieredRemoteTest, WhatIsInvalidatedGoesEverywhere) {
+  const auto invalidations = std::vector<std::function<absl::Status(Tiered&)>>{
+      [](Tiered& tiered) { return tiered.Invalidate("a:k"); },
+      [](Tiered& tiered) { return tiered.InvalidatePrefix("a:"); },
+      [](Tiered& tiered) { return tiered.Clear(); }};
+  OpenBoth();
+  for (size_t i = 0; i < invalidations.size(); ++i) {
+    store_.SetRow("a:k", "old");
+    ASSERT_TRUE(tiered_->Clear().ok());
+    AwaitTold();
+    EXPECT_EQ(Get("a:k"), "old");
+    EXPECT_EQ(GetFromOther("a:k"), "old");
+    store_.SetRow("a:k", "new");
+    ASSERT_TRUE(invalidations[i](*tiered_).ok());
+    EXPECT_EQ(Get("a:k"), "new") << i;
+    AwaitTold();
+    EXPECT_EQ(GetFromOther("a:k"), "new") << i;
+  }
+}
+
+TEST_F(TieredRemoteTest, AnExpiredValueIsReturnedWhereTheStoreFails) {
+  options_.remote.stale_if_error = absl::Hours(1);
+  options_.remote.retry_after = absl::Seconds(2);
+  store_.SetRow("k", "v");
+  OpenBoth();
+  EXPECT_EQ(Get("k"), "v");
+  AwaitTold();
+  redis_.Advance(absl::Minutes(11));
+  store_.set_script([](Call, const std::string&) { return absl::AbortedError("down"); });
+  EXPECT_EQ(GetFromOther("k"), "v");
+  EXPECT_EQ(other_->Stats().remote.stale_hits, 1u);
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_FALSE(other_->memory().Contains("k"));
+}
+
+TEST_F(TieredRemoteTest, AThrowingStoreLeavesNoLease) {
+  OpenBoth();
+  store_.set_script(
+      [](Call, const std::string&) -> absl::Status { throw std::runtime_error("x"); });
+  EXPECT_THROW((void)tiered_->Get("k"), std::runtime_error);
+  EXPECT_THROW((void)tiered_->GetAll(Strings{"k", "l"}), std::runtime_error);
+  EXPECT_EQ(redis_.Peek("k"), std::nullopt);
+  EXPECT_EQ(redis_.Peek("l"), std::nullopt);
+  EXPECT_THROW((void)tiered_->Put("k", "v"), std::runtime_error);
+  EXPECT_EQ(redis_.Peek("k"), std::nullopt);
+}
+
+TEST_F(TieredRemoteTest, WithoutTheTierAllGoesOn) {
+  OpenBoth();
+  tier_.CutOff();
+  ASSERT_TRUE(tiered_->Put("k", "v").ok());
+  EXPECT_EQ(Get("k"), "v");
+  store_.SetRow("l", "w");
+  EXPECT_EQ(Get("l"), "w");
+  EXPECT_FALSE(tiered_->InvalidateTag("t").ok());
+  EXPECT_EQ(tiered_->Stats().remote.missed_writes, 1u);
+  tier_.SetReach(ModelTier::Reach::kWhole);
+  AwaitTold();
+  EXPECT_EQ(tiered_->Stats().remote.missed_waiting, 0u);
+  EXPECT_EQ(GetFromOther("k"), "v");
+}
+
+}  // namespace
+}  // namespace larder
