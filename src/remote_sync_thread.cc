@@ -47,17 +47,18 @@ int64_t RemoteSync::Work() {
   // It mustn't come late because of a call that takes long.
   const int64_t longest_step = due ? ToNanos(options_.timeout) : 0;
   if (SaturatingAdd(Now(), longest_step) >= progress_.forget_at) Forget();
+  bool try_again = true;
   if (due) {
     const absl::StatusOr<bool> more = Step();
     if (more.ok() && *more) return 0;
-    if (!more.ok()) Failed();
+    try_again = !more.ok();
+    if (try_again) Failed();
   } else if (progress_.read_control) {
     StartOver();  // under a block that is known to be old it can't stay up for so long
   }
-  int64_t next = progress_.forget_at;
-  if (Now() < progress_.retry_at) next = std::min(next, progress_.retry_at);
-  if (progress_.settle) next = std::min(next, progress_.settled_at);
-  return next;
+  // What is past by now is due at once.
+  const int64_t next = std::min(progress_.forget_at, progress_.settled_at);
+  return try_again ? std::min(next, progress_.retry_at) : next;
 }
 
 absl::StatusOr<bool> RemoteSync::Step() {
