@@ -41,7 +41,6 @@ RemoteSync::RemoteSync(const Settings& settings)
     : options_(settings.options),
       tier_(*settings.options.tier),
       target_(*settings.target),
-      unverified_ttl_(settings.options.unverified_ttl),
       missed_(settings.options.max_missed_keys),
       control_(settings.options.tier, settings.options.timeout, settings.stamps,
                [this](const absl::Status& status) { Report(status); }) {}

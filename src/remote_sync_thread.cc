@@ -33,6 +33,7 @@ void* RemoteSync::RunThread(void* self) {
 }
 
 void RemoteSync::Run() {
+  ForgetSoon();
   while (!stopping()) {
     const int64_t next = Work();
     subscription_ != nullptr ? Listen(next) : Sleep(next);
@@ -99,6 +100,7 @@ absl::Status RemoteSync::Connect() {
   progress_.read_control = true;
   control_.SetIncarnation((*subscription)->incarnation());
   SetSubscription(*std::move(subscription));
+  progress_.forget_at = kNever;
   {
     const MutexLock lock(&mutex_);
     watch_.store(1 + connects_.fetch_add(1, std::memory_order_relaxed), std::memory_order_release);
@@ -111,7 +113,8 @@ absl::Status RemoteSync::Connect() {
 // Where a tier answers, but lets nobody listen, the others are to hear of what was missed all the
 // same.
 void RemoteSync::TellUnheard(const absl::Status& refusal) {
-  if (progress_.forget_at != kNever) return;  // there is no time for it
+  // There may be no time for it.
+  if (SaturatingAdd(Now(), 2 * ToNanos(options_.timeout)) >= progress_.forget_at) return;
   if (progress_.probing && !Probe().ok()) return;
   if (absl::IsUnavailable(refusal) || absl::IsDeadlineExceeded(refusal)) return;
   while (!stopping() && !missed_.empty() && !missed_.overflowed()) {
@@ -321,7 +324,7 @@ void RemoteSync::LoseSubscription(const absl::Status& status) {
   if (options_.when_cut_off == WhenCutOff::kFlush) {
     Forget();
   } else {
-    progress_.forget_at = SaturatingAdd(now, ToNanos(unverified_ttl_));
+    ForgetSoon();
   }
   // One that doesn't last isn't got again at once.
   progress_.retry_at = 0;
@@ -342,8 +345,13 @@ void RemoteSync::ApplyEffects() {
   for (const std::string& prefix : effects.prefixes) target_.InvalidatePrefix(prefix);
 }
 
+void RemoteSync::ForgetSoon() {
+  progress_.forget_at = SaturatingAdd(Now(), ToNanos(options_.unverified_ttl));
+}
+
 void RemoteSync::Forget() {
-  progress_.forget_at = kNever;
+  // What gets there while nothing is heard of changes stays no longer than what was there.
+  subscription_ == nullptr ? ForgetSoon() : static_cast<void>(progress_.forget_at = kNever);
   flushes_.fetch_add(1, std::memory_order_relaxed);
   target_.Forget();
 }

@@ -66,7 +66,6 @@ TEST(RemoteSyncTest, TrustsNothingBeforeItHasStarted) {
   EXPECT_TRUE(process.sync.MayCall());
   EXPECT_EQ(process.sync.control(), nullptr);
   EXPECT_EQ(process.sync.watch(), 0);
-  EXPECT_EQ(process.sync.MemoryLimit(), absl::Hours(1));
   process.sync.Stop();
   EXPECT_EQ(process.tier.calls(), 0);
 }
@@ -78,7 +77,6 @@ TEST(RemoteSyncTest, TrustsATierThatAnswersAtOnce) {
   EXPECT_TRUE(process.sync.MayRead());
   EXPECT_TRUE(process.sync.MayCall());
   EXPECT_EQ(process.sync.watch(), 1);
-  EXPECT_EQ(process.sync.MemoryLimit(), absl::InfiniteDuration());
   EXPECT_EQ(process.target.Count("forget"), 1);
 
   const auto control = process.sync.control();
@@ -310,7 +308,6 @@ TEST(RemoteSyncTest, BreakerOpensAfterFailuresInARowAndClosesAfterAPing) {
   EXPECT_FALSE(process.sync.MayCall());
   EXPECT_FALSE(process.sync.MayRead());
   // The subscription is there all the while.
-  EXPECT_EQ(process.sync.MemoryLimit(), absl::InfiniteDuration());
 
   server.Put("a", "1");
   process.sync.Missed("a");
@@ -345,7 +342,6 @@ TEST(RemoteSyncTest, MemoryIsKeptForAWhileWhenCutOff) {
   ASSERT_TRUE(process.Start());
   process.tier.CutOff();
   ASSERT_TRUE(process.WaitFor(RemoteHealth::kDown));
-  EXPECT_EQ(process.sync.MemoryLimit(), absl::Hours(1));
   ASSERT_TRUE(Eventually([&] { return process.tier.calls(ModelCall::kSubscribe) >= 4; }));
   EXPECT_EQ(process.target.Count("forget"), 1);
 }
@@ -358,7 +354,8 @@ TEST(RemoteSyncTest, MemoryThatIsKeptForAWhileIsForgottenThen) {
   }));
   ASSERT_TRUE(process.Start());
   process.tier.CutOff();
-  ASSERT_TRUE(Eventually([&] { return process.target.Count("forget") == 2; }));
+  // Also what has got there since.
+  ASSERT_TRUE(Eventually([&] { return process.target.Count("forget") >= 4; }));
   EXPECT_EQ(process.sync.health(), RemoteHealth::kDown);
 }
 

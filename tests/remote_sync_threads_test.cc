@@ -58,7 +58,6 @@ void Use(SyncedProcess& process, std::mt19937_64& random) {
       return;
     case 6:
       static_cast<void>(process.stats());
-      static_cast<void>(process.sync.MemoryLimit());
       return;
     default:
       if (const auto control = process.sync.control()) {

@@ -68,6 +68,7 @@ class RemoteSync {
     virtual void OnChanges(absl::Span<const std::string> keys) = 0;
 
     // Changes may have been missed: nothing in memory, nor of loads under way, can be relied on.
+    // Called again and again while nothing is heard of changes, each unverified_ttl.
     virtual void Forget() = 0;
 
     // As if every key in memory that begins with this had changed.
@@ -124,12 +125,6 @@ class RemoteSync {
   // Whether what the tier has for this key is not to be used yet. One load where nothing is missed.
   bool IsMissed(std::string_view key) const { return missed_.Contains(key); }
 
-  // The longest that something may stay in memory which is put there now. Infinite while changes
-  // are heard of: what is there when that ends goes with Forget, in time.
-  absl::Duration MemoryLimit() const {
-    return watch() != 0 ? absl::InfiniteDuration() : unverified_ttl_;
-  }
-
   // --- Changes of the control block, by the calling thread. They take a few calls of the tier: for
   //     up to 4 timeouts where it hangs, and up to 12 where other servers keep changing the block.
   //     What they mean for this server's memory is for the caller to do, after them, whatever they
@@ -170,7 +165,7 @@ class RemoteSync {
     uint32_t failures = 0;  // in a row; until it is kUp
     int64_t retry_at = 0;
     int64_t connected_at = 0;
-    int64_t forget_at = kNever;  // what is in memory while cut off
+    int64_t forget_at = kNever;  // what is in memory; kNever while changes are heard of
     bool probing = false;        // knows that the breaker is open
     bool read_control = true;    // it isn't known, or changed since
     bool was_up = false;
@@ -212,6 +207,7 @@ class RemoteSync {
       ABSL_LOCKS_EXCLUDED(wake_mutex_);
   void ApplyEffects();
   void Forget();
+  void ForgetSoon();
   void Leave() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // --- Anywhere
@@ -232,7 +228,6 @@ class RemoteSync {
   const RemoteOptions options_;
   SharedTier& tier_;
   Target& target_;
-  const absl::Duration unverified_ttl_;
   MissedKeys missed_;
   SharedControl control_;
 
