@@ -38,6 +38,10 @@ absl::Status RedisListener::Subscribe() {
 }
 
 absl::Status RedisListener::Read() {
+  // Fails if an exception, for lack of memory, ended an earlier call.
+  if (absl::Status status = messages_.Feed({}); !status.ok()) {
+    return Error(status.code(), Concat(status.message()));
+  }
   char buffer[kBufferBytes];
   for (size_t total = 0; total < kMostBytes;) {
     const ssize_t length = recv(fd(), buffer, sizeof(buffer), 0);
