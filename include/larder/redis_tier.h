@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "larder/remote_tier.h"
+#include "larder/shared_tier.h"
 
 namespace larder {
 
@@ -56,9 +56,16 @@ struct RedisOptions {
   // absl::InfiniteDuration() sets no limit.
   absl::Duration command_timeout = absl::Seconds(1);
 
-  // Connections are made when needed and kept, at most this many. >= 1. A call that finds all of
-  // them taken waits, within its timeout.
+  // Connections are made when needed and kept, at most this many, beside those of a subscription.
+  // >= 1. Concurrent calls share connections: another is made where those there are have very many
+  // calls under way, or are busy with a large value.
   int max_connections = 16;
+
+  // Ask each new connection's server who it is and what time it has (INFO server, TIME), which
+  // SharedTier's rule about incarnations and Now() need. A server that refuses does no harm: then
+  // nothing is compared, and Now() says nothing. Off is for proxies that close the connection at
+  // commands they don't know.
+  bool identify_servers = true;
 
   // What a subscription listens to and, with kPublish, what each change sends besides.
   ChangeNotices change_notices = ChangeNotices::kTracking;
@@ -73,7 +80,8 @@ struct RedisOptions {
   absl::Status Validate() const;
 };
 
-// A RemoteTier in a Redis server (or what speaks its protocol, RESP2).
+// A SharedTier in a Redis server (or what speaks its protocol, RESP2), version 5.0 or newer;
+// ChangeNotices::kTracking needs 6.0.
 //
 // Values are stored as plain Redis strings under `key_prefix` + key: what other programs wrote can
 // be read, and they can read what larder wrote.
@@ -84,25 +92,36 @@ struct RedisOptions {
 // command promises, or the connection is closed: an answer that comes too late never answers
 // another request.
 //
-// A call that finds a kept connection closed by the server (restarted, or its `timeout` setting for
-// idle clients) is repeated once on a new connection. All commands sent are idempotent; still, if
-// the server executed an Erase and died before it answered, the repeated one returns false.
+// Calls of several threads share a connection: what they send goes out together, and answers are
+// awaited by one of the callers for all. A caller whose time is up leaves; the connection stays
+// until the answer came, or has been awaited for command_timeout: then it is closed, and all calls
+// on it fail. Answers come in the order of the requests, so a call waits for those before it on its
+// connection.
+//
+// A call whose connection is lost before any byte of its answer came is repeated once on a new one,
+// if it was sent on a connection that had been there before, and may be executed twice: reads, Set,
+// Erase, EraseMany and Invalidate. Still, if the server executed an Erase and died before it
+// answered, the repeated one returns false. The other changes are repeated only where nothing of
+// them was sent.
+//
+// Changes that depend on what is there are Lua scripts (EVALSHA; EVAL where the server doesn't know
+// the script yet). With ChangeNotices::kPublish all changes are.
 //
 // Errors are those of RemoteTier; each names the server's address and the command. No call raises
 // SIGPIPE. Thread-safe.
-class RedisTier : public RemoteTier {
+class RedisTier : public SharedTier {
  public:
   // InvalidArgument if Validate() says so. Doesn't connect.
   static absl::StatusOr<std::unique_ptr<RedisTier>> Create(RedisOptions options);
 
-  // No call may be under way.
+  // No call may be under way, and no subscription left.
   ~RedisTier() override;
 
   RedisTier(const RedisTier&) = delete;
   RedisTier& operator=(const RedisTier&) = delete;
 
   // OK if the server answers and accepts the credentials and the database number.
-  absl::Status Ping(absl::Duration timeout);
+  absl::Status Ping(absl::Duration timeout) override;
 
   // GET.
   absl::StatusOr<std::optional<std::string>> Get(std::string_view key,
@@ -124,6 +143,44 @@ class RedisTier : public RemoteTier {
   // DEL: one round trip, as in GetMany.
   absl::StatusOr<size_t> EraseMany(absl::Span<const std::string_view> keys,
                                    absl::Duration timeout) override;
+
+  // One round trip, as in GetMany. A key that holds something other than a string counts as absent;
+  // so it does where a change depends on a head.
+  absl::StatusOr<std::vector<std::optional<std::string>>> GetHeads(
+      absl::Span<const std::string_view> keys, size_t bytes, absl::Duration timeout) override;
+
+  // PTTL.
+  absl::StatusOr<absl::Duration> TimeToLive(std::string_view key, absl::Duration timeout) override;
+
+  // As of the newest connection's TIME, carried on with this machine's monotonic clock.
+  absl::Time Now() const override;
+
+  // SET NX. False also where the key holds something other than a string.
+  absl::StatusOr<bool> SetIfAbsent(std::string_view key, std::string_view value, absl::Duration ttl,
+                                   absl::Duration timeout) override;
+  absl::StatusOr<bool> SetIfHead(std::string_view key, std::string_view head,
+                                 std::string_view value, absl::Duration ttl,
+                                 absl::Duration timeout) override;
+  absl::StatusOr<bool> EraseIfHead(std::string_view key, std::string_view head,
+                                   absl::Duration timeout) override;
+  absl::StatusOr<std::optional<std::string>> Exchange(std::string_view key, std::string_view value,
+                                                      absl::Duration ttl, size_t head_bytes,
+                                                      absl::Duration timeout) override;
+
+  // One round trip each, a command for each change.
+  absl::StatusOr<std::vector<bool>> SetManyIfAbsent(absl::Span<const Change> changes,
+                                                    absl::Duration timeout) override;
+  absl::StatusOr<std::vector<bool>> SetManyIfHead(absl::Span<const Change> changes,
+                                                  absl::Duration timeout) override;
+  absl::StatusOr<std::vector<std::optional<std::string>>> ExchangeMany(
+      absl::Span<const Change> changes, size_t head_bytes, absl::Duration timeout) override;
+
+  // One round trip, as in GetMany. Works where the server's memory is full, too.
+  absl::Status Invalidate(absl::Span<const std::string_view> keys, absl::Duration timeout) override;
+
+  // The incarnation is the server's run_id. While a subscription lives and wasn't lost, a
+  // connection to a server with another one is closed, and its calls fail with Unavailable.
+  absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(absl::Duration timeout) override;
 
  private:
   class Impl;
