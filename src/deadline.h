@@ -31,6 +31,12 @@ class Deadline {
 
   bool Passed() const { return at_ != kNever && NowNanos() >= at_; }
 
+  // In nanoseconds of that clock; the largest number for never.
+  int64_t nanos() const { return at_; }
+
+  // That clock's time, since some point in the past.
+  static absl::Duration Monotonic() { return absl::Nanoseconds(NowNanos()); }
+
   // What it was made from, for messages.
   absl::Duration timeout() const { return timeout_; }
 

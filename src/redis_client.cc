@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <charconv>
+#include <cstdint>
 #include <system_error>
 #include <utility>
 
@@ -35,7 +37,40 @@ int SendSome(int fd, std::string_view* unsent) {
   }
 }
 
+bool ToNumber(const redisReply& reply, int64_t* number) {
+  const std::string_view text = ReplyText(reply);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *number);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
 }  // namespace
+
+absl::Status RedisError(absl::StatusCode code, std::string_view address, std::string_view command,
+                        std::string_view text) {
+  return absl::Status(code, Concat(address, ": ", command, ": ", text));
+}
+
+absl::Status FirstErrorReply(std::string_view address, absl::Span<const ExpectedReply> expected,
+                             absl::Span<const RedisReply> replies, bool* reconnect) {
+  size_t errors = 0;
+  absl::Status first;
+  for (size_t i = 0; i < replies.size(); ++i) {
+    if (replies[i]->type != REDIS_REPLY_ERROR) continue;
+    ++errors;
+    const std::string_view command = expected[i].command;
+    std::string_view text = ReplyText(*replies[i]);
+    // A server that doesn't know AUTH quotes its arguments, the password, after a comma.
+    if (command == "AUTH") text = text.substr(0, text.find(','));
+    const ErrorReplyMeaning meaning = MeaningOfErrorReply(command, text);
+    *reconnect = *reconnect || meaning.reconnect;
+    if (first.ok()) first = RedisError(meaning.code, address, command, text);
+  }
+  // Scripts that the server forgot in the middle: what is done mustn't be done again.
+  if (absl::IsAborted(first) && errors < replies.size()) {
+    return absl::UnavailableError(first.message());
+  }
+  return first;
+}
 
 std::string RedisAddress(const RedisOptions& options) {
   if (!options.unix_socket.empty()) return Concat("redis unix:", options.unix_socket);
@@ -51,7 +86,8 @@ RedisConnection::RedisConnection(Context context, std::string address)
 
 absl::StatusOr<std::unique_ptr<RedisConnection>> RedisConnection::Dial(const RedisOptions& options,
                                                                        std::string address,
-                                                                       Deadline deadline) {
+                                                                       Deadline deadline,
+                                                                       Greeting greeting) {
   const Deadline own_limit = Deadline::After(options.connect_timeout);
   const bool own_limit_first = own_limit < deadline;
   const Deadline limit = own_limit_first ? own_limit : deadline;
@@ -75,27 +111,74 @@ absl::StatusOr<std::unique_ptr<RedisConnection>> RedisConnection::Dial(const Red
   fd->Release();  // the context closes it now
   std::unique_ptr<RedisConnection> connection(
       new RedisConnection(std::move(context), std::move(address)));
-  const absl::Status status = connection->Handshake(options, limit);
+  const absl::Status status = connection->Handshake(options, limit, greeting);
   if (!status.ok()) return blame(status);
   return connection;
 }
 
-absl::Status RedisConnection::Handshake(const RedisOptions& options, Deadline deadline) {
+absl::Status RedisConnection::Handshake(const RedisOptions& options, Deadline deadline,
+                                        Greeting greeting) {
   RedisRequest request;
-  const ExpectedReply auth = {"AUTH", ReplyKind::kStatus};
+  const ExpectedReply auth = {"AUTH", ReplyKind::kOk};
   if (!options.username.empty()) {
     request.Add(auth, {"AUTH", options.username, options.password});
   } else if (!options.password.empty()) {
     request.Add(auth, {"AUTH", options.password});
   }
   if (options.database != 0) {
-    request.Add({"SELECT", ReplyKind::kStatus}, {"SELECT", Concat(options.database)});
+    request.Add({"SELECT", ReplyKind::kOk}, {"SELECT", Concat(options.database)});
+  }
+  const size_t needed = request.expected().size();
+  if (greeting == Greeting::kIdentify) {
+    request.Add({"TIME", ReplyKind::kStrings, 2}, {"TIME"});
+    request.Add({"INFO", ReplyKind::kString}, {"INFO", "server"});
   }
   if (request.expected().empty()) return absl::OkStatus();
-  return Call(request, deadline).status();
+
+  const absl::Duration asked_at = Deadline::Monotonic();
+  RedisReplies replies;
+  if (absl::Status status = Complete(request, deadline, &replies); !status.ok()) return status;
+  bool reconnect = false;
+  const absl::Status all = FirstErrorReply(address_, request.expected(), replies, &reconnect);
+  const absl::Status status = FirstErrorReply(address_, request.expected(),
+                                              absl::MakeConstSpan(replies).first(needed), &broken_);
+  if (!status.ok()) return status;
+  if (reconnect) return all;
+  if (greeting == Greeting::kIdentify) Identify(*replies[needed], *replies[needed + 1], asked_at);
+  return absl::OkStatus();
+}
+
+// Takes what it can: a server that doesn't say, or may not, does no harm.
+void RedisConnection::Identify(const redisReply& time, const redisReply& info,
+                               absl::Duration asked_at) {
+  int64_t seconds = 0;
+  int64_t micros = 0;
+  if (time.type == REDIS_REPLY_ARRAY && ToNumber(*time.element[0], &seconds) &&
+      ToNumber(*time.element[1], &micros)) {
+    // As if the server had looked at its clock in the middle of the round trip.
+    const absl::Duration looked_at = (asked_at + Deadline::Monotonic()) / 2;
+    clock_offset_ = absl::Seconds(seconds) + absl::Microseconds(micros) - looked_at;
+  }
+  if (info.type != REDIS_REPLY_STRING) return;
+  constexpr std::string_view kField = "run_id:";
+  const std::string_view text = ReplyText(info);
+  const size_t at = text.find(kField);
+  if (at == text.npos) return;
+  const std::string_view rest = text.substr(at + kField.size());
+  run_id_ = rest.substr(0, rest.find_first_of("\r\n"));
 }
 
 absl::StatusOr<RedisReplies> RedisConnection::Call(const RedisRequest& request, Deadline deadline) {
+  RedisReplies replies;
+  absl::Status status = Complete(request, deadline, &replies);
+  if (!status.ok()) return status;
+  status = FirstErrorReply(address_, request.expected(), replies, &broken_);
+  if (!status.ok()) return status;
+  return replies;
+}
+
+absl::Status RedisConnection::Complete(const RedisRequest& request, Deadline deadline,
+                                       RedisReplies* replies) {
   assert(!broken_);
   lost_before_answer_ = false;
   if (deadline.Passed()) return TimedOut(request.expected()[0].command, deadline);
@@ -103,14 +186,15 @@ absl::StatusOr<RedisReplies> RedisConnection::Call(const RedisRequest& request, 
   // memory, leaves a connection that nobody must use.
   broken_ = true;
   answered_ = false;
-  RedisReplies replies;
-  absl::Status status = Exchange(request, deadline, &replies);
-  if (!status.ok()) return status;
+  absl::Status status = Exchange(request, deadline, replies);
+  if (!status.ok()) {
+    // What the server said before it closed tells more.
+    const absl::Status error = FirstErrorReply(address_, request.expected(), *replies, &broken_);
+    return absl::IsUnavailable(status) && !error.ok() ? error : status;
+  }
   broken_ = false;
   ReleaseLargeBuffer();
-  status = FirstError(request, replies);
-  if (!status.ok()) return status;
-  return replies;
+  return absl::OkStatus();
 }
 
 absl::Status RedisConnection::Exchange(const RedisRequest& request, Deadline deadline,
@@ -136,18 +220,17 @@ absl::Status RedisConnection::Exchange(const RedisRequest& request, Deadline dea
 
   const std::string_view last = request.expected().back().command;
   if (!unsent.empty()) {
-    const absl::Status error = FirstError(request, *replies);
+    const absl::Status error = FirstErrorReply(address_, request.expected(), *replies, &broken_);
     return !error.ok()
                ? error
                : Error(absl::StatusCode::kInternal, last, "answered before the request was sent");
   }
-  if (context_->reader->pos != context_->reader->len) {
+  if (unread() != 0) {
     return Error(absl::StatusCode::kInternal, last, "more bytes came than the answer has");
   }
   return absl::OkStatus();
 }
 
-// Takes what has arrived, without waiting.
 absl::Status RedisConnection::Receive(std::string_view command) {
   const size_t before = context_->reader->len;
   if (redisBufferRead(context_.get()) != REDIS_OK) {
@@ -155,6 +238,7 @@ absl::Status RedisConnection::Receive(std::string_view command) {
     return Error(absl::StatusCode::kUnavailable, command,
                  Concat("connection lost: ", context_->errstr));
   }
+  received_ += context_->reader->len - before;
   answered_ = answered_ || context_->reader->len > before;
   largest_buffer_ = std::max(largest_buffer_, context_->reader->len);
   return absl::OkStatus();
@@ -165,39 +249,32 @@ absl::Status RedisConnection::Receive(std::string_view command) {
 // a quadratic time.
 absl::Status RedisConnection::Parse(const RedisRequest& request, RedisReplies* replies) {
   while (replies->size() < request.expected().size()) {
-    const ExpectedReply& expected = request.expected()[replies->size()];
-    array_limit_ = {expected.elements, 0};
-    void* parsed = nullptr;
-    if (redisGetReplyFromReader(context_.get(), &parsed) != REDIS_OK) {
-      if (array_limit_.refused > 0) {
-        return Error(absl::StatusCode::kInternal, expected.command,
-                     Concat("bad reply: an array of ", array_limit_.refused, ", at most ",
-                            array_limit_.allowed, " expected"));
-      }
-      return Error(absl::StatusCode::kInternal, expected.command,
-                   Concat("bad reply: ", context_->errstr));
-    }
-    if (parsed == nullptr) return absl::OkStatus();
-    RedisReply reply(static_cast<redisReply*>(parsed));
-    const absl::Status kind = CheckReplyKind(*reply, expected);
-    if (!kind.ok()) return Error(kind.code(), expected.command, Concat(kind.message()));
-    replies->push_back(std::move(reply));
+    absl::StatusOr<RedisReply> reply = Next(request.expected()[replies->size()]);
+    if (!reply.ok()) return reply.status();
+    if (*reply == nullptr) return absl::OkStatus();
+    replies->push_back(*std::move(reply));
   }
   return absl::OkStatus();
 }
 
-absl::Status RedisConnection::FirstError(const RedisRequest& request, const RedisReplies& replies) {
-  for (size_t i = 0; i < replies.size(); ++i) {
-    if (replies[i]->type != REDIS_REPLY_ERROR) continue;
-    const std::string_view command = request.expected()[i].command;
-    std::string_view text = ReplyText(*replies[i]);
-    // A server that doesn't know AUTH quotes its arguments, the password, after a comma.
-    if (command == "AUTH") text = text.substr(0, text.find(','));
-    const ErrorReplyMeaning meaning = MeaningOfErrorReply(command, text);
-    broken_ = broken_ || meaning.reconnect;
-    return Error(meaning.code, command, text);
+absl::StatusOr<RedisReply> RedisConnection::Next(const ExpectedReply& expected) {
+  array_limit_ = {expected.most_elements(), 0};
+  void* parsed = nullptr;
+  if (redisGetReplyFromReader(context_.get(), &parsed) != REDIS_OK) {
+    if (array_limit_.refused > 0) {
+      return Error(absl::StatusCode::kInternal, expected.command,
+                   Concat("bad reply: an array of ", array_limit_.refused, ", at most ",
+                          array_limit_.allowed, " expected"));
+    }
+    return Error(absl::StatusCode::kInternal, expected.command,
+                 Concat("bad reply: ", context_->errstr));
   }
-  return absl::OkStatus();
+  RedisReply reply(static_cast<redisReply*>(parsed));
+  if (reply == nullptr) return reply;
+  completed_ = received_ - unread();
+  const absl::Status kind = CheckReplyKind(*reply, expected);
+  if (!kind.ok()) return Error(kind.code(), expected.command, Concat(kind.message()));
+  return reply;
 }
 
 ScopedFd RedisConnection::Detach() {
@@ -227,7 +304,7 @@ void RedisConnection::ReleaseLargeBuffer() {
 
 absl::Status RedisConnection::Error(absl::StatusCode code, std::string_view command,
                                     std::string_view text) const {
-  return absl::Status(code, Concat(address_, ": ", command, ": ", text));
+  return RedisError(code, address_, command, text);
 }
 
 absl::Status RedisConnection::TimedOut(std::string_view command, Deadline deadline) const {

@@ -2,29 +2,36 @@
 #ifndef LARDER_SRC_REDIS_POOL_H_
 #define LARDER_SRC_REDIS_POOL_H_
 
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "larder/internal/mutex.h"
 #include "larder/redis_tier.h"
 #include "src/deadline.h"
+#include "src/redis_channel.h"
 #include "src/redis_client.h"
 #include "src/redis_command.h"
 #include "src/redis_reply.h"
 
 namespace larder::internal {
 
-// At most options.max_connections connections to one server, made when needed and shared by all
-// threads. A request has a connection of its own while it runs; one that finds all taken waits. The
-// connection used last is taken first, so that the others may idle.
+// At most options.max_connections channels to one server, made when needed. A request goes to the
+// first that isn't busy: few channels, so that many calls share a round trip.
 //
-// Only a connection's owner does I/O on it; the pool's lock is never held meanwhile.
+// One thread at a time connects; the pool's lock is not held meanwhile. Others that have no channel
+// to use wait for it, and fail with it, so that many calls of a server that is away don't try one
+// after the other.
+//
 // Thread-safe.
 class RedisPool {
  public:
@@ -36,49 +43,72 @@ class RedisPool {
   RedisPool(const RedisPool&) = delete;
   RedisPool& operator=(const RedisPool&) = delete;
 
-  // Runs `request` on some connection, as RedisConnection::Call. `deadline` covers waiting for a
-  // connection and making it, too. All commands must be idempotent: if a connection that was idle
-  // turns out to be lost before any answer came, the request is sent once more, on a new one.
-  absl::StatusOr<RedisReplies> Execute(const RedisRequest& request, Deadline deadline);
+  // Runs `request` on some channel, as RedisConnection::Call. `deadline` covers making a
+  // connection, too. If the connection had been there before, and is lost before any byte of the
+  // answer came, the request is sent once more, on another; if it must not be executed twice, only
+  // where nothing of it had been sent.
+  absl::StatusOr<RedisReplies> Execute(RedisRequest request, Deadline deadline);
+
+  // From now on only channels to the server of this run_id are used, until the pin is taken out or
+  // a later one comes. Channels to others are closed, and calls on them fail. A server without a
+  // run_id is any server, and so is an empty `run_id`.
+  uint64_t Pin(const std::string& run_id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Idempotent.
+  void Unpin(uint64_t pin) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The server's time, as of the newest connection that said; infinite past before one did.
+  absl::Time ServersNow() const;
 
   const RedisOptions& options() const { return options_; }
+  const std::string& address() const { return address_; }
 
  private:
-  // The right to have one connection, and the connection if there is one yet. Gives both back when
-  // destroyed; a broken connection is closed instead.
-  class Lease {
-   public:
-    Lease(RedisPool* pool, std::unique_ptr<RedisConnection> connection)
-        : pool_(pool), connection_(std::move(connection)) {}
-    Lease(Lease&& other) noexcept
-        : pool_(std::exchange(other.pool_, nullptr)), connection_(std::move(other.connection_)) {}
-    ~Lease() {
-      if (pool_ != nullptr) pool_->Return(std::move(connection_));
-    }
+  using ChannelPtr = std::shared_ptr<RedisChannel>;
 
-    std::unique_ptr<RedisConnection>& connection() { return connection_; }
-
-   private:
-    RedisPool* pool_;
-    std::unique_ptr<RedisConnection> connection_;
+  // Somebody's attempt to connect. Guarded by the pool's lock.
+  struct Dialling {
+    bool over = false;
+    absl::Status status;
   };
 
-  // Waits for a lease; the connection in it is null where a new one has to be made.
-  absl::StatusOr<Lease> Acquire(std::string_view command, Deadline deadline)
-      ABSL_LOCKS_EXCLUDED(mutex_);
-  void Return(std::unique_ptr<RedisConnection> connection) ABSL_LOCKS_EXCLUDED(mutex_);
+  struct Lease {
+    ChannelPtr channel;
+    bool is_new = false;  // made for this call
+  };
 
-  absl::Status Dial(std::string_view command, Deadline deadline, Lease* lease) const;
+  // A channel with a number above `newer_than`, if possible.
+  absl::StatusOr<Lease> Acquire(std::string_view command, uint64_t newer_than, Deadline deadline)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // What there is: a channel that isn't busy; else one that is, if any, and a place for another, if
+  // any.
+  struct Choice {
+    ChannelPtr free;
+    ChannelPtr busy;
+    ChannelPtr* place = nullptr;
+  };
+  Choice Choose(uint64_t newer_than, std::vector<ChannelPtr>* closed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Connects, and puts the channel into its place.
+  absl::StatusOr<ChannelPtr> Dial(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<ChannelPtr> Connect(uint64_t number, Deadline deadline);
+
+  bool Matches(const RedisChannel& channel) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const RedisOptions options_;
   const std::string address_;
 
+  // Nanoseconds by which the server's clock is ahead of the monotonic one; kUnknown at first.
+  std::atomic<int64_t> clock_offset_;
+
   Mutex mutex_;
-  CondVar returned_;
-  // Connections nobody uses; the back was used last.
-  std::vector<std::unique_ptr<RedisConnection>> idle_ ABSL_GUARDED_BY(mutex_);
-  // Leases out. idle_.size() + leased_ <= options_.max_connections.
-  int leased_ ABSL_GUARDED_BY(mutex_) = 0;
+  CondVar dialled_;
+  std::vector<ChannelPtr> channels_ ABSL_GUARDED_BY(mutex_);  // null: a place for one
+  std::shared_ptr<Dialling> dialling_ ABSL_GUARDED_BY(mutex_);
+  uint64_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<uint64_t, std::string> pins_ ABSL_GUARDED_BY(mutex_);
+  uint64_t last_pin_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace larder::internal

@@ -30,6 +30,10 @@ bool IsStringOrNil(const redisReply& reply) {
   return reply.type == REDIS_REPLY_STRING || reply.type == REDIS_REPLY_NIL;
 }
 
+bool IsOk(const redisReply& reply) {
+  return reply.type == REDIS_REPLY_STATUS && ReplyText(reply) == "OK";
+}
+
 absl::Status CheckStrings(const redisReply& reply, size_t elements) {
   if (reply.type != REDIS_REPLY_ARRAY) {
     return absl::InternalError(Concat("expected an array, got ", TypeName(reply.type)));
@@ -45,6 +49,25 @@ absl::Status CheckStrings(const redisReply& reply, size_t elements) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckVerdict(const redisReply& reply, uint64_t token) {
+  if (reply.type == REDIS_REPLY_STRING &&
+      (ReplyText(reply) == Concat("+", token) || ReplyText(reply) == Concat("-", token))) {
+    return absl::OkStatus();
+  }
+  return absl::InternalError(Concat("expected a verdict, got ", TypeName(reply.type)));
+}
+
+absl::Status CheckHeads(const redisReply& reply, uint64_t token) {
+  if (absl::Status status = CheckStrings(reply, 3); !status.ok()) return status;
+  const redisReply& head = *reply.element[1];
+  const redisReply& again = *reply.element[2];
+  if (ReplyText(*reply.element[0]) == Concat(token) && head.type == again.type &&
+      ReplyText(head) == ReplyText(again)) {
+    return absl::OkStatus();
+  }
+  return absl::InternalError("expected its own answer, got another");
 }
 
 // The length's type is int in hiredis 0.14 and size_t since 1.0; the member of
@@ -111,7 +134,21 @@ constexpr ErrorPrefix kErrorPrefixes[] = {
     {"CROSSSLOT ", {absl::StatusCode::kFailedPrecondition, false}},
     {"ERR DB index is out of range", {absl::StatusCode::kFailedPrecondition, false}},
     {"ERR Protocol error", {absl::StatusCode::kInternal, true}},
+    {"NOSCRIPT ", {absl::StatusCode::kAborted, false}},
 };
+
+// Before version 7, an error of a command in a script is somewhere in the script's:
+// "ERR Error running script (call to f_...): @user_script:7: @user_script: 7: -READONLY You can't".
+std::string_view WithoutScript(std::string_view text) {
+  constexpr std::string_view kMark = "@user_script: ";
+  const size_t mark = text.rfind(kMark);
+  if (!text.starts_with("ERR Error running script") || mark == text.npos) return text;
+  const size_t colon = text.find(": ", mark + kMark.size());
+  if (colon == text.npos) return text;
+  text.remove_prefix(colon + 2);
+  if (text.starts_with('-')) text.remove_prefix(1);
+  return text;
+}
 
 }  // namespace
 
@@ -124,6 +161,14 @@ absl::Status CheckReplyKind(const redisReply& reply, const ExpectedReply& expect
       wanted = "a status";
       matches = reply.type == REDIS_REPLY_STATUS;
       break;
+    case ReplyKind::kOkOrNil:
+      wanted = "OK or nil";
+      matches = reply.type == REDIS_REPLY_NIL || IsOk(reply);
+      break;
+    case ReplyKind::kOk:
+      wanted = "OK";
+      matches = IsOk(reply);
+      break;
     case ReplyKind::kString:
       wanted = "a string or nil";
       matches = IsStringOrNil(reply);
@@ -134,6 +179,10 @@ absl::Status CheckReplyKind(const redisReply& reply, const ExpectedReply& expect
       break;
     case ReplyKind::kStrings:
       return CheckStrings(reply, expected.elements);
+    case ReplyKind::kVerdict:
+      return CheckVerdict(reply, expected.token);
+    case ReplyKind::kHeads:
+      return CheckHeads(reply, expected.token);
     case ReplyKind::kAny:
       break;
   }
@@ -142,6 +191,7 @@ absl::Status CheckReplyKind(const redisReply& reply, const ExpectedReply& expect
 }
 
 ErrorReplyMeaning MeaningOfErrorReply(std::string_view command, std::string_view text) {
+  text = WithoutScript(text);
   for (const ErrorPrefix& known : kErrorPrefixes) {
     if (text.starts_with(known.prefix)) return known.meaning;
   }

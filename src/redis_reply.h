@@ -28,7 +28,8 @@ inline std::string_view ReplyText(const redisReply& reply) { return {reply.str, 
 // any kind.
 absl::Status CheckReplyKind(const redisReply& reply, const ExpectedReply& expected);
 
-// What an error reply of a server means to the caller.
+// What an error reply of a server means to the caller. Aborted, which no caller of a tier gets to
+// see: the server doesn't know the script.
 struct ErrorReplyMeaning {
   absl::StatusCode code;
   // The server closes the connection after this error, or a new connection may lead to a server

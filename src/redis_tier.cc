@@ -6,9 +6,11 @@
 #include <utility>
 
 #include "src/deadline.h"
+#include "src/redis_calls.h"
 #include "src/redis_command.h"
 #include "src/redis_pool.h"
 #include "src/redis_reply.h"
+#include "src/redis_subscription.h"
 #include "src/text.h"
 
 namespace larder {
@@ -16,65 +18,60 @@ namespace {
 
 using internal::Concat;
 using internal::Deadline;
+using internal::RedisPool;
 using internal::RedisReplies;
 using internal::RedisRequest;
 using internal::ReplyKind;
+using internal::ToCount;
+using internal::ToDone;
+using internal::ToValue;
+using internal::ToValues;
 
-// A server executes a command without serving anybody else: a thousand keys take it some hundred
-// microseconds.
-constexpr size_t kKeysPerCommand = 1024;
+// The longest head asked for: no value of Redis's is longer.
+constexpr size_t kLongestHead = size_t{512} << 20;
 
-// What a word of a command costs on the wire beside its bytes: "$", its length, two line ends.
-constexpr size_t kWordOverhead = 24;
-
-// The longest ttl sent. Redis adds it to the time of day and refuses what overflows; this is 30,000
-// years.
-constexpr absl::Duration kLongestTtl = absl::Hours(int64_t{24} * 365 * 30000);
-
-int64_t TtlMillis(absl::Duration ttl) {
-  return absl::ToInt64Milliseconds(absl::Ceil(std::min(ttl, kLongestTtl), absl::Milliseconds(1)));
+absl::Status CheckTtl(absl::Duration ttl) {
+  if (ttl > absl::ZeroDuration()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Concat("ttl is ", absl::FormatDuration(ttl), ": must be positive"));
 }
 
-std::optional<std::string> ToValue(const redisReply& reply) {
-  if (reply.type == REDIS_REPLY_NIL) return std::nullopt;
-  return std::string(internal::ReplyText(reply));
+absl::Status CheckTtls(absl::Span<const SharedTier::Change> changes) {
+  for (const SharedTier::Change& change : changes) {
+    if (absl::Status status = CheckTtl(change.ttl); !status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
+
+// Has the pool use the server that the subscription watches, as long as that lives.
+class PinningSubscription : public SharedTier::Subscription {
+ public:
+  PinningSubscription(std::unique_ptr<SharedTier::Subscription> subscription, RedisPool* pool)
+      : subscription_(std::move(subscription)),
+        pool_(pool),
+        pin_(pool->Pin(subscription_->incarnation())) {}
+  ~PinningSubscription() override { pool_->Unpin(pin_); }
+
+  absl::StatusOr<SharedTier::Changes> Next(absl::Duration timeout) override {
+    absl::StatusOr<SharedTier::Changes> changes = subscription_->Next(timeout);
+    if (!changes.ok()) pool_->Unpin(pin_);
+    return changes;
+  }
+  void Wake() override { subscription_->Wake(); }
+  const std::string& incarnation() const override { return subscription_->incarnation(); }
+  bool tells_all() const override { return subscription_->tells_all(); }
+
+ private:
+  const std::unique_ptr<SharedTier::Subscription> subscription_;
+  RedisPool* const pool_;
+  const uint64_t pin_;
+};
 
 }  // namespace
 
-class RedisTier::Impl {
+class RedisTier::Impl : public internal::RedisCalls {
  public:
-  explicit Impl(RedisOptions options) : pool_(std::move(options)) {}
-
-  const std::string& prefix() const { return pool_.options().key_prefix; }
-
-  absl::StatusOr<RedisReplies> Execute(const RedisRequest& request, absl::Duration timeout) {
-    return pool_.Execute(request,
-                         Deadline::After(std::min(timeout, pool_.options().command_timeout)));
-  }
-
-  // `command` with all of `keys`, in as many commands as it takes. `strings`: each is answered by
-  // an array with an element per key, else by an integer.
-  RedisRequest ForKeys(std::string_view command, bool strings,
-                       absl::Span<const std::string_view> keys) const {
-    size_t bytes = 0;
-    for (const std::string_view key : keys) bytes += prefix().size() + key.size() + kWordOverhead;
-    RedisRequest request;
-    request.Reserve(bytes);
-    while (!keys.empty()) {
-      const absl::Span<const std::string_view> some =
-          keys.first(std::min(keys.size(), kKeysPerCommand));
-      request.Begin({command, strings ? ReplyKind::kStrings : ReplyKind::kInteger, some.size()},
-                    1 + some.size());
-      request.Word(command);
-      for (const std::string_view key : some) request.Word(prefix(), key);
-      keys.remove_prefix(some.size());
-    }
-    return request;
-  }
-
- private:
-  internal::RedisPool pool_;
+  using RedisCalls::RedisCalls;
 };
 
 RedisTier::RedisTier(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -89,66 +86,215 @@ absl::StatusOr<std::unique_ptr<RedisTier>> RedisTier::Create(RedisOptions option
 absl::Status RedisTier::Ping(absl::Duration timeout) {
   RedisRequest request;
   request.Add({"PING", ReplyKind::kStatus}, {"PING"});
-  return impl_->Execute(request, timeout).status();
+  return impl_->Execute(std::move(request), timeout).status();
 }
 
 absl::StatusOr<std::optional<std::string>> RedisTier::Get(std::string_view key,
                                                           absl::Duration timeout) {
   RedisRequest request;
   request.Begin({"GET", ReplyKind::kString}, 2).Word("GET").Word(impl_->prefix(), key);
-  const absl::StatusOr<RedisReplies> replies = impl_->Execute(request, timeout);
+  const absl::StatusOr<RedisReplies> replies = impl_->Execute(std::move(request), timeout);
   if (!replies.ok()) return replies.status();
   return ToValue(*replies->front());
 }
 
+absl::StatusOr<std::vector<std::optional<std::string>>> RedisTier::GetMany(
+    absl::Span<const std::string_view> keys, absl::Duration timeout) {
+  if (keys.empty()) return std::vector<std::optional<std::string>>();
+  const absl::StatusOr<RedisReplies> replies =
+      impl_->Execute(impl_->ForKeys("MGET", ReplyKind::kStrings, keys), timeout);
+  if (!replies.ok()) return replies.status();
+  return ToValues(*replies, keys.size());
+}
+
+absl::StatusOr<std::vector<std::optional<std::string>>> RedisTier::GetHeads(
+    absl::Span<const std::string_view> keys, size_t bytes, absl::Duration timeout) {
+  if (keys.empty()) return std::vector<std::optional<std::string>>();
+  const std::string most = Concat(std::min(bytes, kLongestHead));
+  const absl::StatusOr<RedisReplies> replies =
+      impl_->RunScript(timeout, [&](Impl::By by, RedisRequest* request) {
+        Impl::InParts(keys, Impl::kKeysPerScript, [&](absl::Span<const std::string_view> some) {
+          impl_->AddScript(by, "GetHeads", ReplyKind::kStrings, impl_->scripts().heads, some,
+                           {most}, request);
+        });
+      });
+  if (!replies.ok()) return replies.status();
+  return ToValues(*replies, keys.size());
+}
+
+absl::StatusOr<absl::Duration> RedisTier::TimeToLive(std::string_view key, absl::Duration timeout) {
+  RedisRequest request;
+  request.Begin({"PTTL", ReplyKind::kInteger}, 2).Word("PTTL").Word(impl_->prefix(), key);
+  const absl::StatusOr<RedisReplies> replies = impl_->Execute(std::move(request), timeout);
+  if (!replies.ok()) return replies.status();
+  const int64_t millis = replies->front()->integer;
+  if (millis == -1) return absl::InfiniteDuration();
+  return absl::Milliseconds(std::max<int64_t>(millis, 0));
+}
+
+absl::Time RedisTier::Now() const { return impl_->pool().ServersNow(); }
+
 absl::Status RedisTier::Set(std::string_view key, std::string_view value, absl::Duration ttl,
                             absl::Duration timeout) {
-  if (ttl <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(
-        Concat("ttl is ", absl::FormatDuration(ttl), ": must be positive"));
+  if (absl::Status status = CheckTtl(ttl); !status.ok()) return status;
+  if (impl_->publish()) {
+    return impl_
+        ->RunScript(timeout,
+                    [&](Impl::By by, RedisRequest* request) {
+                      impl_->AddScript(by, "SET", ReplyKind::kVerdict, impl_->scripts().set, {key},
+                                       {value, Impl::ScriptTtl(ttl)}, request);
+                    })
+        .status();
   }
-  const bool expires = ttl != absl::InfiniteDuration();
   RedisRequest request;
-  request.Reserve(impl_->prefix().size() + key.size() + value.size() + 5 * kWordOverhead);
-  request.Begin({"SET", ReplyKind::kStatus}, expires ? 5 : 3);
-  request.Word("SET").Word(impl_->prefix(), key).Word(value);
-  if (expires) request.Word("PX").Word(Concat(TtlMillis(ttl)));
-  return impl_->Execute(request, timeout).status();
+  impl_->AddSet({key, value, ttl}, /*if_absent=*/false, &request);
+  return impl_->Execute(std::move(request), timeout).status();
 }
 
 absl::StatusOr<bool> RedisTier::Erase(std::string_view key, absl::Duration timeout) {
-  RedisRequest request;
-  request.Begin({"DEL", ReplyKind::kInteger}, 2).Word("DEL").Word(impl_->prefix(), key);
-  const absl::StatusOr<RedisReplies> replies = impl_->Execute(request, timeout);
-  if (!replies.ok()) return replies.status();
-  return replies->front()->integer > 0;
-}
-
-absl::StatusOr<std::vector<std::optional<std::string>>> RedisTier::GetMany(
-    absl::Span<const std::string_view> keys, absl::Duration timeout) {
-  std::vector<std::optional<std::string>> values;
-  if (keys.empty()) return values;
-  const absl::StatusOr<RedisReplies> replies =
-      impl_->Execute(impl_->ForKeys("MGET", /*strings=*/true, keys), timeout);
-  if (!replies.ok()) return replies.status();
-  values.reserve(keys.size());
-  for (const internal::RedisReply& reply : *replies) {
-    for (size_t i = 0; i < reply->elements; ++i) values.push_back(ToValue(*reply->element[i]));
-  }
-  return values;
+  const absl::StatusOr<size_t> erased = EraseMany({key}, timeout);
+  if (!erased.ok()) return erased.status();
+  return *erased > 0;
 }
 
 absl::StatusOr<size_t> RedisTier::EraseMany(absl::Span<const std::string_view> keys,
                                             absl::Duration timeout) {
-  size_t erased = 0;
-  if (keys.empty()) return erased;
-  const absl::StatusOr<RedisReplies> replies =
-      impl_->Execute(impl_->ForKeys("DEL", /*strings=*/false, keys), timeout);
-  if (!replies.ok()) return replies.status();
-  for (const internal::RedisReply& reply : *replies) {
-    erased += static_cast<size_t>(std::max(reply->integer, 0LL));
+  if (keys.empty()) return size_t{0};
+  absl::StatusOr<RedisReplies> replies;
+  if (impl_->publish()) {
+    replies = impl_->RunScript(timeout, [&](Impl::By by, RedisRequest* request) {
+      Impl::InParts(keys, Impl::kKeysPerScript, [&](absl::Span<const std::string_view> some) {
+        impl_->AddScript(by, "DEL", ReplyKind::kInteger, impl_->scripts().erase, some, {}, request);
+      });
+    });
+  } else {
+    replies = impl_->Execute(impl_->ForKeys("DEL", ReplyKind::kInteger, keys), timeout);
   }
-  return erased;
+  if (!replies.ok()) return replies.status();
+  return ToCount(*replies);
+}
+
+absl::Status RedisTier::Invalidate(absl::Span<const std::string_view> keys,
+                                   absl::Duration timeout) {
+  if (keys.empty()) return absl::OkStatus();
+  return impl_
+      ->RunScript(timeout,
+                  [&](Impl::By by, RedisRequest* request) {
+                    Impl::InParts(keys, Impl::kKeysPerScript,
+                                  [&](absl::Span<const std::string_view> k) {
+                                    impl_->AddScript(by, "Invalidate", ReplyKind::kVerdict,
+                                                     impl_->scripts().invalidate, k, {}, request);
+                                  });
+                  })
+      .status();
+}
+
+absl::StatusOr<bool> RedisTier::SetIfAbsent(std::string_view key, std::string_view value,
+                                            absl::Duration ttl, absl::Duration timeout) {
+  const absl::StatusOr<std::vector<bool>> done = SetManyIfAbsent({{key, value, ttl}}, timeout);
+  if (!done.ok()) return done.status();
+  return done->front();
+}
+
+absl::StatusOr<std::vector<bool>> RedisTier::SetManyIfAbsent(absl::Span<const Change> changes,
+                                                             absl::Duration timeout) {
+  if (changes.empty()) return std::vector<bool>();
+  if (absl::Status status = CheckTtls(changes); !status.ok()) return status;
+  absl::StatusOr<RedisReplies> replies;
+  if (impl_->publish()) {
+    replies = impl_->RunScript(timeout, [&](Impl::By by, RedisRequest* request) {
+      request->ExecuteOnce();
+      for (const Change& change : changes) {
+        impl_->AddScript(by, "SetIfAbsent", ReplyKind::kVerdict, impl_->scripts().set_if_absent,
+                         {change.key}, {change.value, Impl::ScriptTtl(change.ttl)}, request);
+      }
+    });
+  } else {
+    RedisRequest request;
+    request.ExecuteOnce();
+    for (const Change& change : changes) impl_->AddSet(change, /*if_absent=*/true, &request);
+    replies = impl_->Execute(std::move(request), timeout);
+  }
+  if (!replies.ok()) return replies.status();
+  return ToDone(*replies);
+}
+
+absl::StatusOr<bool> RedisTier::SetIfHead(std::string_view key, std::string_view head,
+                                          std::string_view value, absl::Duration ttl,
+                                          absl::Duration timeout) {
+  const absl::StatusOr<std::vector<bool>> done = SetManyIfHead({{key, value, ttl, head}}, timeout);
+  if (!done.ok()) return done.status();
+  return done->front();
+}
+
+absl::StatusOr<std::vector<bool>> RedisTier::SetManyIfHead(absl::Span<const Change> changes,
+                                                           absl::Duration timeout) {
+  if (changes.empty()) return std::vector<bool>();
+  if (absl::Status status = CheckTtls(changes); !status.ok()) return status;
+  const absl::StatusOr<RedisReplies> replies =
+      impl_->RunScript(timeout, [&](Impl::By by, RedisRequest* request) {
+        request->ExecuteOnce();
+        for (const Change& change : changes) {
+          impl_->AddScript(by, "SetIfHead", ReplyKind::kVerdict, impl_->scripts().set_if_head,
+                           {change.key}, {change.head, change.value, Impl::ScriptTtl(change.ttl)},
+                           request);
+        }
+      });
+  if (!replies.ok()) return replies.status();
+  return ToDone(*replies);
+}
+
+absl::StatusOr<bool> RedisTier::EraseIfHead(std::string_view key, std::string_view head,
+                                            absl::Duration timeout) {
+  const absl::StatusOr<RedisReplies> replies =
+      impl_->RunScript(timeout, [&](Impl::By by, RedisRequest* request) {
+        request->ExecuteOnce();
+        impl_->AddScript(by, "EraseIfHead", ReplyKind::kVerdict, impl_->scripts().erase_if_head,
+                         {key}, {head}, request);
+      });
+  if (!replies.ok()) return replies.status();
+  return ToDone(*replies).front();
+}
+
+absl::StatusOr<std::optional<std::string>> RedisTier::Exchange(std::string_view key,
+                                                               std::string_view value,
+                                                               absl::Duration ttl,
+                                                               size_t head_bytes,
+                                                               absl::Duration timeout) {
+  absl::StatusOr<std::vector<std::optional<std::string>>> heads =
+      ExchangeMany({{key, value, ttl}}, head_bytes, timeout);
+  if (!heads.ok()) return heads.status();
+  return std::move(heads->front());
+}
+
+absl::StatusOr<std::vector<std::optional<std::string>>> RedisTier::ExchangeMany(
+    absl::Span<const Change> changes, size_t head_bytes, absl::Duration timeout) {
+  if (changes.empty()) return std::vector<std::optional<std::string>>();
+  if (absl::Status status = CheckTtls(changes); !status.ok()) return status;
+  const std::string most = Concat(std::min(head_bytes, kLongestHead));
+  const absl::StatusOr<RedisReplies> replies =
+      impl_->RunScript(timeout, [&](Impl::By by, RedisRequest* request) {
+        request->ExecuteOnce();
+        for (const Change& change : changes) {
+          impl_->AddScript(by, "Exchange", ReplyKind::kHeads, impl_->scripts().exchange,
+                           {change.key}, {most, change.value, Impl::ScriptTtl(change.ttl)},
+                           request);
+        }
+      });
+  if (!replies.ok()) return replies.status();
+  std::vector<std::optional<std::string>> heads;
+  heads.reserve(replies->size());
+  for (const internal::RedisReply& reply : *replies) heads.push_back(ToValue(*reply->element[1]));
+  return heads;
+}
+
+absl::StatusOr<std::unique_ptr<SharedTier::Subscription>> RedisTier::Subscribe(
+    absl::Duration timeout) {
+  absl::StatusOr<std::unique_ptr<internal::RedisSubscription>> subscription =
+      internal::RedisSubscription::Start(impl_->pool().options(), impl_->pool().address(),
+                                         Deadline::After(timeout));
+  if (!subscription.ok()) return subscription.status();
+  return std::make_unique<PinningSubscription>(*std::move(subscription), &impl_->pool());
 }
 
 }  // namespace larder

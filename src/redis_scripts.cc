@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/redis_scripts.h"
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "src/text.h"
+
+namespace larder::internal {
+namespace {
+
+// Publishes the notice of the key `key`; `channel` is the index of that argument.
+std::string Tell(bool publish, std::string_view key, int channel) {
+  if (!publish) return "";
+  return Concat("redis.call('PUBLISH',ARGV[", channel, "],'k'..string.sub(", key, ",ARGV[",
+                channel + 1, "]+1))\n");
+}
+
+// SET's arguments, with PX or without; `value` is the index of that argument, before that of px.
+std::string Set(int value) {
+  const std::string set = Concat("redis.call('SET',KEYS[1],ARGV[", value, "]");
+  return Concat("if ARGV[", value + 1, "]=='' then ", set, ") else ", set, ",'PX',ARGV[", value + 1,
+                "]) end\n");
+}
+
+constexpr std::string_view kUnlessHead = R"(local h=ARGV[2]
+local has
+if h=='' then has=redis.call('TYPE',KEYS[1]).ok=='string'
+else has=redis.pcall('GETRANGE',KEYS[1],0,#h-1)==h end
+if not has then return '-'..ARGV[1] end
+)";
+
+// GETRANGE gives '' for a key that isn't there, too; one byte more is asked for lest no byte mean
+// all of them.
+constexpr std::string_view kHeadOf = R"(local function head(k)
+local v=redis.pcall('GETRANGE',k,0,ARGV[2])
+if type(v)~='string' or v=='' and redis.call('TYPE',k).ok~='string' then return false end
+return string.sub(v,1,ARGV[2])
+end
+)";
+
+constexpr std::string_view kDone = "return '+'..ARGV[1]";
+
+// A key that isn't there is set and deleted: only what changes is told of. DEL comes first: after a
+// write, however little it did, a script may go on where memory is full.
+constexpr std::string_view kDeleteEach = R"(for _,k in ipairs(KEYS) do
+if redis.call('DEL',k)==0 then redis.call('SET',k,'') redis.call('DEL',k) end
+end
+)";
+
+std::string SetIfAbsent() {
+  return Concat("local done\n", "if ARGV[3]=='' then done=redis.call('SET',KEYS[1],ARGV[2],'NX')\n",
+                "else done=redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3],'NX') end\n",
+                "if not done then return '-'..ARGV[1] end\n", Tell(true, "KEYS[1]", 4), kDone);
+}
+
+std::string Erase() {
+  return Concat("local n=0\nfor _,k in ipairs(KEYS) do\nn=n+redis.call('DEL',k)\n",
+                Tell(true, "k", 2), "end\nreturn n");
+}
+
+std::string Invalidate(bool publish) {
+  if (!publish) return Concat(kDeleteEach, kDone);
+  return Concat("for _,k in ipairs(KEYS) do\nredis.call('DEL',k)\n", Tell(true, "k", 2), "end\n",
+                kDone);
+}
+
+uint32_t BigEndian(const unsigned char* bytes) {
+  return uint32_t{bytes[0]} << 24 | uint32_t{bytes[1]} << 16 | uint32_t{bytes[2]} << 8 | bytes[3];
+}
+
+void HashBlock(const unsigned char* block, std::array<uint32_t, 5>* state) {
+  std::array<uint32_t, 80> words;
+  for (size_t i = 0; i < 16; ++i) words[i] = BigEndian(block + 4 * i);
+  for (size_t i = 16; i < 80; ++i) {
+    words[i] = std::rotl(words[i - 3] ^ words[i - 8] ^ words[i - 14] ^ words[i - 16], 1);
+  }
+  auto [a, b, c, d, e] = *state;
+  for (size_t i = 0; i < 80; ++i) {
+    uint32_t sum = std::rotl(a, 5) + e + words[i];
+    if (i < 20) {
+      sum += ((b & c) | (~b & d)) + 0x5a827999;
+    } else if (i < 40) {
+      sum += (b ^ c ^ d) + 0x6ed9eba1;
+    } else if (i < 60) {
+      sum += ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc;
+    } else {
+      sum += (b ^ c ^ d) + 0xca62c1d6;
+    }
+    e = std::exchange(d, std::exchange(c, std::rotl(std::exchange(b, std::exchange(a, sum)), 30)));
+  }
+  (*state)[0] += a;
+  (*state)[1] += b;
+  (*state)[2] += c;
+  (*state)[3] += d;
+  (*state)[4] += e;
+}
+
+}  // namespace
+
+std::string Sha1Hex(std::string_view text) {
+  std::string message(text);
+  message += '\x80';
+  while (message.size() % 64 != 56) message += '\0';
+  const uint64_t bits = uint64_t{text.size()} * 8;
+  for (int shift = 56; shift >= 0; shift -= 8) message += static_cast<char>(bits >> shift & 0xff);
+
+  std::array<uint32_t, 5> state = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0};
+  for (size_t at = 0; at < message.size(); at += 64) {
+    HashBlock(reinterpret_cast<const unsigned char*>(message.data()) + at, &state);
+  }
+  std::string hex;
+  for (const uint32_t word : state) {
+    for (int shift = 28; shift >= 0; shift -= 4) hex += "0123456789abcdef"[word >> shift & 0xf];
+  }
+  return hex;
+}
+
+RedisScript::RedisScript(std::string lua) : text(std::move(lua)), sha1(Sha1Hex(text)) {}
+
+RedisScripts::RedisScripts(bool publish)
+    : set_if_head(Concat(kUnlessHead, Set(3), Tell(publish, "KEYS[1]", 5), kDone)),
+      erase_if_head(
+          Concat(kUnlessHead, "redis.call('DEL',KEYS[1])\n", Tell(publish, "KEYS[1]", 3), kDone)),
+      exchange(Concat(kHeadOf, "local v=head(KEYS[1])\n", Set(3), Tell(publish, "KEYS[1]", 5),
+                      "return {ARGV[1],v,v}")),
+      invalidate(Invalidate(publish)),
+      heads(Concat(kHeadOf, "local r={}\nfor i,k in ipairs(KEYS) do r[i]=head(k) end\nreturn r")),
+      set(Concat(Set(2), Tell(true, "KEYS[1]", 4), kDone)),
+      set_if_absent(SetIfAbsent()),
+      erase(Erase()) {}
+
+const RedisScripts& RedisScripts::Get(bool publish) {
+  static const auto* const quiet = new RedisScripts(false);  // never destroyed: no order at exit
+  static const auto* const telling = new RedisScripts(true);
+  return publish ? *telling : *quiet;
+}
+
+}  // namespace larder::internal
