@@ -332,9 +332,10 @@ RedisChannel::Outcome RedisChannel::Take(CallPtr call) {
 
 // The deadline has passed. What is under way belongs to the channel from now on.
 RedisChannel::Outcome RedisChannel::Abandon(CallPtr call, bool driving, Deadline deadline) {
+  // The driver may be adding replies at this moment: the first command has to do.
   absl::Status status =
-      Error(absl::StatusCode::kDeadlineExceeded, *call,
-            Concat("no answer within ", absl::FormatDuration(deadline.timeout())));
+      RedisError(absl::StatusCode::kDeadlineExceeded, address_, call->expected.front().command,
+                 Concat("no answer within ", absl::FormatDuration(deadline.timeout())));
   const size_t abandoned = abandoned_.fetch_add(1, std::memory_order_relaxed) + 1;
   const uint32_t before = call->state.fetch_or(kAbandoned, std::memory_order_acq_rel);
   if ((before & kDone) != 0) {

@@ -129,7 +129,7 @@ TEST_P(RedisFaultsTest, APausedServerRunsIntoTheDeadlineAndMixesNothingUp) {
 // Timeouts so short that many calls give up with their answer under way.
 TEST_P(RedisFaultsTest, AnswersBelongToTheirRequestsHoweverManyGiveUp) {
   constexpr int kKeys = 50;
-  constexpr int kCalls = 1500;
+  constexpr int kCalls = 600;
   const auto tier = Tier(3);
   for (int key = 0; key < kKeys; ++key) {
     ASSERT_EQ(tier->Set(std::to_string(key), std::string(key * 400, 'x') + std::to_string(key),
@@ -189,6 +189,87 @@ TEST_P(RedisFaultsTest, ConnectionsTheServerClosedWhileIdleGoUnnoticed) {
   }
   RunThreads(
       8, [&](int thread) { EXPECT_EQ(tier->Get(std::to_string(thread), kForever).value(), "v"); });
+}
+
+// Reads may be executed twice, so they go on where all connections are cut under way.
+TEST_P(RedisFaultsTest, ReadsGoOnWhereConnectionsAreCut) {
+  const auto tier = Tier(4);
+  ASSERT_EQ(tier->Set("k", "v", kForever, kForever), absl::OkStatus());
+  std::atomic<bool> stop{false};
+  std::atomic<int> served{0};
+  std::thread cutter([&] {
+    auto cli = test::RedisCli::Connect(server_->unix_socket());
+    ASSERT_TRUE(cli.ok()) << cli.status();
+    for (int round = 1; round <= 20; ++round) {
+      while (served < round * 50) std::this_thread::yield();
+      ASSERT_TRUE((*cli)->Run({"CLIENT", "KILL", "TYPE", "normal"}).ok());
+    }
+    stop = true;
+  });
+  // A call may be cut twice, if it comes to a new connection just before the next round.
+  std::atomic<int> cut_twice{0};
+  RunThreads(6, [&](int) {
+    while (!stop) {
+      const auto value = tier->Get("k", kForever);
+      if (value.ok()) {
+        EXPECT_EQ(*value, "v");
+        ++served;
+      } else {
+        EXPECT_EQ(value.status().code(), absl::StatusCode::kUnavailable) << value.status();
+        ++cut_twice;
+      }
+    }
+  });
+  cutter.join();
+  EXPECT_LT(cut_twice, 20 * 6);
+  EXPECT_EQ(tier->Get("k", kForever).value(), "v");
+}
+
+// Requests and replies that are larger than what sockets hold, in both directions at once, from
+// callers of whom some give up in the middle.
+TEST_P(RedisFaultsTest, LargeValuesAmongSmallOnes) {
+  const auto tier = Tier(2);
+  const std::string large(1 << 20, 'x');
+  ASSERT_EQ(tier->Set("large", large, kForever, kForever), absl::OkStatus());
+  RunThreads(6, [&](int thread) {
+    for (int i = 0; i < 10; ++i) {
+      const std::string key = std::to_string(thread);
+      if (thread % 3 == 0) {
+        const absl::Duration timeout = absl::Microseconds(200 * i);
+        const absl::Status status = tier->Set("large", large, kForever, timeout);
+        ASSERT_TRUE(status.ok() || absl::IsDeadlineExceeded(status)) << status;
+      } else if (thread % 3 == 1) {
+        const auto value = tier->Get("large", i % 2 == 0 ? kForever : absl::Milliseconds(i));
+        if (value.ok()) {
+          ASSERT_TRUE(**value == large);
+        } else {
+          ASSERT_TRUE(absl::IsDeadlineExceeded(value.status())) << value.status();
+        }
+      } else {
+        ASSERT_EQ(tier->Set(key, key, kForever, kForever), absl::OkStatus());
+        ASSERT_EQ(tier->Get(key, kForever).value(), key);
+      }
+    }
+  });
+}
+
+// An answer that is awaited for longer than command_timeout closes the connection, although its
+// caller left long ago.
+TEST_P(RedisFaultsTest, AConnectionThatStandsStillIsGivenUp) {
+  options_.command_timeout = absl::Milliseconds(50);
+  const auto tier = Tier(1);
+  ASSERT_EQ(tier->Set("k", "v", kForever, kForever), absl::OkStatus());
+  server_->Pause();
+  RunThreads(8, [&](int thread) {
+    const absl::Status status =
+        tier->Get("k", absl::Milliseconds(thread % 2 == 0 ? 1 : 1000)).status();
+    EXPECT_TRUE(absl::IsDeadlineExceeded(status) || absl::IsUnavailable(status)) << status;
+  });
+  server_->Resume();
+  absl::StatusOr<std::optional<std::string>> value = tier->Get("k", kForever);
+  // The server, or this process, may be slower than 50 ms.
+  while (absl::IsDeadlineExceeded(value.status())) value = tier->Get("k", kForever);
+  EXPECT_EQ(value.value(), "v");
 }
 
 }  // namespace
