@@ -58,8 +58,7 @@ int64_t RemoteSync::Work() {
     StartOver();  // under a block that is known to be old it can't stay up for so long
   }
   // What is past by now is due at once.
-  const int64_t next = std::min(progress_.forget_at, progress_.settled_at);
-  return try_again ? std::min(next, progress_.retry_at) : next;
+  return std::min(progress_.forget_at, try_again ? progress_.retry_at : progress_.settled_at);
 }
 
 absl::StatusOr<bool> RemoteSync::Step() {
