@@ -253,7 +253,8 @@ absl::Status RedisChannel::Parse() {
 bool RedisChannel::WasSent(const PendingCall& call) {
   if (call.end <= sent_.load(std::memory_order_acquire)) return true;
   MutexLock lock(&mutex_);
-  return sending_ && call.end <= handed_;
+  // Looked at again: it may have been sent meanwhile.
+  return call.end <= sent_.load(std::memory_order_relaxed) || (sending_ && call.end <= handed_);
 }
 
 // Ends all calls: those in answered_ and the first of the others with `status`, the rest because
