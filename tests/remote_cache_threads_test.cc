@@ -84,27 +84,34 @@ class World {
     for (int i = 0; i < kOperations; ++i) {
       const size_t k = random() % kKeys;
       const std::string key = Key(k);
-      const uint64_t what = random() % 100;
-      if (what < 60) {
+      const uint64_t what = random() % 1000;
+      if (what < 700) {
         (void)server.Get(key);
-      } else if (what < 90) {
+      } else if (what < 980) {
         internal::MutexLock lock(&writing_[s][k]);
         const std::string value = std::to_string(number) + ":" + std::to_string(i);
-        server.Put(key, what < 85 ? std::optional(ModelStore::Row{value, {"t"}}) : std::nullopt);
-      } else if (what < 95) {
+        server.Put(key, what < 950 ? std::optional(ModelStore::Row{value, {"t"}}) : std::nullopt);
+      } else if (what < 990) {
         server.cache().InvalidateTagged("t").IgnoreError();
-      } else if (what < 98) {
+      } else if (what < 998) {
         server.cache().InvalidatePrefixed("key:").IgnoreError();
       } else {
         server.cache().InvalidateAll().IgnoreError();
       }
+      ++operations_;
     }
   }
 
   void MakeTrouble() {
     std::mt19937_64 random(seed_);
     ModelServer::Data dump = redis_.Save();
-    while (!is_over_) {
+    // Some troubles would make up for others if they came too often: most are to last for a while.
+    for (uint64_t next = 0; !is_over_;) {
+      if (operations_ < next) {
+        std::this_thread::yield();
+        continue;
+      }
+      next = operations_ + random() % 60;
       ModelTier& tier = servers_[random() % kServers]->tier();
       switch (random() % 9) {
         case 0:
@@ -128,13 +135,12 @@ class World {
           redis_.Remove(random() % 2 == 0 ? Key(random() % kKeys) : internal::TagKey("t"));
           break;
         case 7:
-          if (random() % 4 == 0) redis_.Flush();
+          if (random() % 8 == 0) redis_.Flush();
           dump = redis_.Save();
           break;
         default:
-          if (random() % 4 == 0) redis_.Restart(dump);
+          if (random() % 8 == 0) redis_.Restart(dump);
       }
-      std::this_thread::yield();
     }
   }
 
@@ -143,11 +149,12 @@ class World {
   ModelStore store_;
   std::vector<std::unique_ptr<RemoteServer>> servers_;
   std::array<std::array<internal::Mutex, kKeys>, kServers> writing_;
+  std::atomic<uint64_t> operations_{0};
   std::atomic<bool> is_over_{false};
 };
 
 TEST(RemoteCacheThreadsTest, AllServersAgreeWhateverHappenedOnTheWay) {
-  const int rounds = Rounds(40);
+  const int rounds = Rounds(100);
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(round);
     World world(SeedOfRound(round));
