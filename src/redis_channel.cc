@@ -75,7 +75,8 @@ RedisChannel::~RedisChannel() {
 
 bool RedisChannel::busy() const {
   return pending_.load(std::memory_order_relaxed) >= kManyCalls ||
-         unread_.load(std::memory_order_relaxed) >= kManyBytes;
+         unread_.load(std::memory_order_relaxed) >= kManyBytes ||
+         unsent_.load(std::memory_order_relaxed) >= kManyBytes;
 }
 
 RedisChannel::Outcome RedisChannel::Call(const RedisRequest& request,
@@ -114,6 +115,7 @@ bool RedisChannel::Enqueue(PendingCall* call, const RedisRequest& request,
   call->begin = added_;
   outbox_.Add(request, std::move(shared));
   added_ += request.wire().size();
+  unsent_.fetch_add(request.wire().size(), std::memory_order_relaxed);
   call->end = added_;
   incoming_.push_back(call);
   pending_.fetch_add(1, std::memory_order_relaxed);
@@ -155,6 +157,7 @@ int RedisChannel::SendBox() {
   uint64_t sent = 0;
   const int error = sending_box_.Send(connection_->fd(), &sent);
   sent_.fetch_add(sent, std::memory_order_release);
+  unsent_.fetch_sub(sent, std::memory_order_relaxed);
   if (error == 0) return 0;
   // Whoever reads comes to the server's last words, if there are any, and then to the end.
   shutdown(connection_->fd(), SHUT_WR);
@@ -168,20 +171,19 @@ bool RedisChannel::Drive(const PendingCall* own, Deadline deadline) {
     const Plan plan = MakePlan();
     const PendingCall& first = *awaited_.front();
     if (!plan.broken_because.empty()) {
-      Close(Error(absl::StatusCode::kUnavailable, first, plan.broken_because), true);
+      Close(Error(absl::StatusCode::kUnavailable, first, plan.broken_because),
+            /*may_repeat=*/true);
       continue;
     }
     const bool wait_to_send = plan.send && Send(own);
-    const Deadline patience = first.expires;
-    const bool readable = Wait(wait_to_send, std::min(deadline, patience));
+    const bool readable = Wait(wait_to_send, std::min(deadline, first.expires));
     // Checked although data came, too: a server that drips bytes doesn't get longer.
     if (deadline.Passed()) return false;
-    if (readable) {
-      Read();
-    } else if (patience.Passed()) {
-      Close(Error(absl::StatusCode::kDeadlineExceeded, first,
+    if (readable) Read();
+    if (!awaited_.empty() && awaited_.front()->expires.Passed()) {
+      Close(Error(absl::StatusCode::kDeadlineExceeded, *awaited_.front(),
                   Concat("no answer within ", absl::FormatDuration(patience_))),
-            false);
+            /*may_repeat=*/false);
     }
   }
   return true;

@@ -132,6 +132,7 @@ class RedisChannel {
   std::atomic<size_t> pending_{0};
   std::atomic<size_t> abandoned_{0};
   std::atomic<size_t> unread_{0};  // as of the driver's last look
+  std::atomic<size_t> unsent_{0};
   std::atomic<uint64_t> sent_{0};  // bytes
 
   Mutex mutex_;

@@ -180,12 +180,10 @@ absl::StatusOr<RedisReplies> RedisConnection::Call(const RedisRequest& request, 
 absl::Status RedisConnection::Complete(const RedisRequest& request, Deadline deadline,
                                        RedisReplies* replies) {
   assert(!broken_);
-  lost_before_answer_ = false;
   if (deadline.Passed()) return TimedOut(request.expected()[0].command, deadline);
   // Until the last reply is in: whatever ends this call early, be it an exception for lack of
   // memory, leaves a connection that nobody must use.
   broken_ = true;
-  answered_ = false;
   absl::Status status = Exchange(request, deadline, replies);
   if (!status.ok()) {
     // What the server said before it closed tells more.
@@ -234,12 +232,10 @@ absl::Status RedisConnection::Exchange(const RedisRequest& request, Deadline dea
 absl::Status RedisConnection::Receive(std::string_view command) {
   const size_t before = context_->reader->len;
   if (redisBufferRead(context_.get()) != REDIS_OK) {
-    lost_before_answer_ = !answered_;
     return Error(absl::StatusCode::kUnavailable, command,
                  Concat("connection lost: ", context_->errstr));
   }
   received_ += context_->reader->len - before;
-  answered_ = answered_ || context_->reader->len > before;
   largest_buffer_ = std::max(largest_buffer_, context_->reader->len);
   return absl::OkStatus();
 }

@@ -76,11 +76,6 @@ class RedisConnection {
 
   bool broken() const { return broken_; }
 
-  // After a failed Call: the connection was lost before a single byte of an answer arrived. On a
-  // connection that lay idle before, most likely the server had closed it and never saw the
-  // request.
-  bool lost_before_answer() const { return lost_before_answer_; }
-
   // Gives the connection away, for other uses than calls. Requires !broken(); only destruction is
   // left.
   ScopedFd Detach();
@@ -139,9 +134,7 @@ class RedisConnection {
   size_t largest_buffer_ = 0;  // of the reader, since it was made
   uint64_t received_ = 0;      // bytes
   uint64_t completed_ = 0;     // bytes, up to the end of the last reply
-  bool answered_ = false;      // any byte arrived during the current Call
   bool broken_ = false;
-  bool lost_before_answer_ = false;
   std::string run_id_;
   std::optional<absl::Duration> clock_offset_;
 };

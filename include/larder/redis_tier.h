@@ -28,7 +28,8 @@ enum class ChangeNotices {
   kPublish,
 };
 
-// Where a Redis server is and how to talk to it.
+// Where a Redis server is and how to talk to it. There is no TLS; a proxy on the same host does it
+// (docs/design.md).
 struct RedisOptions {
   // Exactly one of the two must be set: the path of a Unix socket, or a host name or IP address.
   std::string unix_socket;
