@@ -3,6 +3,8 @@
 // RedisTier as a SharedTier against a healthy redis-server: changes that depend on what is there,
 // and word of them. Each is tried with both ways to tell of changes.
 #include <algorithm>
+#include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,9 +17,11 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "larder/redis_tier.h"
+#include "src/redis_reply.h"
 #include "src/redis_scripts.h"
 #include "tests/support/redis_cli.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/scripted_server.h"
 
 namespace larder {
 namespace {
@@ -244,6 +248,42 @@ TEST(RedisScriptsTest, AreNamedByTheirSha1) {
   EXPECT_EQ(internal::Sha1Hex("abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
   EXPECT_EQ(internal::Sha1Hex(""), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
   EXPECT_EQ(internal::Sha1Hex(std::string(1000, 'a')), "291e9a6c66994949b57ba5e650361e98fc36b1ba");
+}
+
+TEST(RedisScriptsTest, ErrorsInThemMeanWhatTheyMeanOutside) {
+  const std::string before7 =
+      "ERR Error running script (call to f_1): @user_script:7: @user_script: 7: ";
+  const auto code = [](const std::string& text) {
+    return internal::MeaningOfErrorReply("SetIfHead", text).code;
+  };
+  EXPECT_EQ(code(before7 + "-OOM command not allowed"), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(code(before7 + "-READONLY You can't write"), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(code("OOM command not allowed"), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(code(before7 + "Unknown Redis command"), absl::StatusCode::kInternal);
+}
+
+// Whoever is told that it made a change that it didn't make would go on with a wrong value.
+TEST(RedisScriptsTest, AnAnswerThatIsNotTheRequestsOwnIsRefused) {
+  for (const std::string_view nonsense :
+       {"+OK\r\n", "$-1\r\n", "$2\r\n+0\r\n", "$0\r\n\r\n", ":1\r\n",
+        "*3\r\n$1\r\n0\r\n$-1\r\n$-1\r\n", "*3\r\n$-1\r\n$-1\r\n$-1\r\n"}) {
+    test::ScriptedServer server([&](int, test::ScriptedConnection& connection) {
+      connection.Read();
+      connection.Write(nonsense);
+      connection.Read();
+    });
+    RedisOptions options;
+    options.unix_socket = server.unix_socket();
+    options.command_timeout = absl::Seconds(30);
+    options.identify_servers = false;
+    const auto tier = RedisTier::Create(options).value();
+    EXPECT_EQ(tier->SetIfHead("k", "h", "v", kForever, kForever).status().code(),
+              absl::StatusCode::kInternal);
+    EXPECT_EQ(tier->Exchange("k", "v", kForever, 3, kForever).status().code(),
+              absl::StatusCode::kInternal);
+    EXPECT_EQ(tier->Invalidate({"k"}, kForever).code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(server.connections(), 3) << "each is left";
+  }
 }
 
 }  // namespace
