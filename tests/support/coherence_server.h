@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// CoherenceServer: one of the servers of a coherence check, a process with a TieredCache.
+
+#ifndef LARDER_TESTS_SUPPORT_COHERENCE_SERVER_H_
+#define LARDER_TESTS_SUPPORT_COHERENCE_SERVER_H_
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "larder/redis_tier.h"
+#include "larder/store.h"
+#include "larder/tiered_cache.h"
+#include "tests/support/coherence_shared.h"
+#include "tests/support/coherence_truth.h"
+
+namespace larder::test {
+
+// The truth as one server's store: slow, now and then very slow, and perhaps the server's death.
+class CoherenceStore : public Store<std::string, std::string> {
+ public:
+  CoherenceStore(CoherenceTruth& truth, CoherenceServerState& state)
+      : truth_(truth), state_(state) {}
+
+  static std::string TagOf(int key) { return absl::StrCat("tag", key % 4); }
+
+  absl::StatusOr<std::string> Load(const std::string& name) override {
+    ++state_.from_store;
+    Wait();
+    const int key = CoherenceTruth::KeyNumber(name);
+    const CoherenceTruth::Version version = truth_.Newest(key);
+    Wait();
+    if (version.is_erased) return absl::NotFoundError("");
+    return CoherenceTruth::ValueOf(key, version.id);
+  }
+
+  absl::StatusOr<Loaded<std::string>> LoadEntry(const std::string& name,
+                                                LoadContext<std::string>&) override {
+    absl::StatusOr<std::string> value = Load(name);
+    if (!value.ok()) return value.status();
+    Loaded<std::string> loaded{.value = *std::move(value)};
+    loaded.tags = {TagOf(CoherenceTruth::KeyNumber(name))};
+    return loaded;
+  }
+
+  std::vector<absl::StatusOr<Loaded<std::string>>> LoadEntries(
+      std::span<const std::string> names) override {
+    std::vector<absl::StatusOr<Loaded<std::string>>> entries;
+    LoadContext<std::string> context(nullptr, {});
+    for (const std::string& name : names) entries.push_back(LoadEntry(name, context));
+    return entries;
+  }
+
+  absl::Status Write(const std::string& name, const std::string& value, const WriteId&) override {
+    const int key = CoherenceTruth::KeyNumber(name);
+    const std::optional<uint64_t> id = CoherenceTruth::IdOf(key, value);
+    if (!id.has_value()) return absl::InternalError("a value that nobody put reached the store");
+    Write(key, *id, /*is_erased=*/false);
+    return absl::OkStatus();
+  }
+
+  absl::Status Erase(const std::string& name, const WriteId& id) override {
+    static_cast<void>(id);
+    Write(CoherenceTruth::KeyNumber(name), truth_.NewId(server_of_erasures_), /*is_erased=*/true);
+    return absl::OkStatus();
+  }
+
+  void set_server(int server) { server_of_erasures_ = server; }
+
+ private:
+  void Wait() {
+    thread_local std::minstd_rand random(static_cast<unsigned>(MonotonicNow()));
+    const auto draw = random() % 1000;
+    std::this_thread::sleep_for(std::chrono::microseconds(draw < 5 ? 20'000 : draw % 300));
+  }
+
+  void Write(int key, uint64_t id, bool is_erased) {
+    Wait();
+    const uint64_t order = truth_.Write(key, id, is_erased);
+    if (state_.dies_in_write.exchange(false)) {
+      truth_.Overwritten(key, order);
+      raise(SIGKILL);
+    }
+    Wait();
+    truth_.Overwritten(key, order);
+  }
+
+  CoherenceTruth& truth_;
+  CoherenceServerState& state_;
+  int server_of_erasures_ = 0;
+};
+
+// Runs in a process of its own, after fork().
+class CoherenceServer {
+ public:
+  // Does as the parent says, until the end. Ends the process.
+  [[noreturn]] static void Serve(CoherenceShared& shared, int server,
+                                 const CoherenceSettings& settings,
+                                 const CoherenceAddress& address) {
+    {
+      CoherenceServer self(shared, server, settings, address);
+      self.Run();
+    }
+    _exit(0);
+  }
+
+ private:
+  using Tiered = TieredCache<std::string, std::string>;
+  using Random = std::mt19937_64;
+
+  static constexpr int kKeys = CoherenceTruth::kKeys;
+
+  CoherenceServer(CoherenceShared& shared, int server, const CoherenceSettings& settings,
+                  const CoherenceAddress& address)
+      : shared_(shared),
+        truth_(shared.truth),
+        state_(shared.servers[server]),
+        server_(server),
+        settings_(settings),
+        store_(truth_, state_) {
+    store_.set_server(server);
+    for (auto& least : state_.least) least = 0;
+    Tiered::Options options;
+    options.cache.capacity = kKeys * 3 / 4;
+    options.cache.ttl = absl::Minutes(1);
+    options.cache.negative_ttl = absl::Minutes(1);
+    options.store = &store_;
+    options.write_policy = settings.write_policy;
+    options.write_behind.batch_delay = absl::Milliseconds(3);
+    if (settings.has_tier) {
+      tier_ = MakeTier(address);
+      UseTier(options.remote);
+    }
+    absl::StatusOr<std::unique_ptr<Tiered>> cache = Tiered::Create(options);
+    if (!cache.ok()) Die(cache.status().ToString());
+    cache_ = *std::move(cache);
+  }
+
+  [[noreturn]] void Die(const std::string& why) {
+    Problem(why);
+    _exit(1);
+  }
+
+  std::unique_ptr<RedisTier> MakeTier(const CoherenceAddress& address) {
+    RedisOptions options;
+    options.unix_socket = address.unix_socket;
+    if (address.port != 0) {
+      options.host = "127.0.0.1";
+      options.port = address.port;
+    }
+    options.key_prefix = "check:";
+    options.heartbeat_interval = settings_.heartbeat_interval;
+    options.heartbeat_timeout = settings_.heartbeat_timeout;
+    auto tier = RedisTier::Create(options);
+    if (!tier.ok()) Die(tier.status().ToString());
+    return *std::move(tier);
+  }
+
+  void UseTier(RemoteOptions& options) {
+    options.tier = tier_.get();
+    options.negative_ttl = absl::Minutes(1);
+    options.timeout = settings_.timeout;
+    options.write_lease = settings_.write_lease;
+    options.when_cut_off = settings_.when_cut_off;
+    options.unverified_ttl = settings_.unverified_ttl;
+    options.first_probe = settings_.last_probe / 4;
+    options.last_probe = settings_.last_probe;
+    options.settle_time = settings_.settle_time;
+    options.wait_for_other_loads = absl::Milliseconds(settings_.seed % 2 == 0 ? 0 : 5);
+  }
+
+  void Run() {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < CoherenceServerState::kThreads; ++i) {
+      threads.emplace_back([this, i] { Work(i); });
+    }
+    while (Phase() != CoherencePhase::kEnd) {
+      Publish();
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    for (std::thread& thread : threads) thread.join();
+    const TieredStats stats = cache_->Stats();
+    state_.from_memory += stats.memory.hits;
+    state_.from_tier += stats.remote.hits + stats.remote.negative_hits;
+    if (const absl::Status status = cache_->Close(absl::Seconds(5)); !status.ok()) {
+      Problem(status.ToString());
+    }
+  }
+
+  void Publish() {
+    const RemoteStats stats = cache_->Stats().remote;
+    state_.missed_waiting = stats.missed_waiting;
+    state_.health = static_cast<int>(stats.health);
+  }
+
+  CoherencePhase Phase() const { return static_cast<CoherencePhase>(shared_.order.load() % 4); }
+
+  void Work(int thread) {
+    Random random(settings_.seed * 1000 + static_cast<uint64_t>(server_ * 10 + thread));
+    while (true) {
+      const uint64_t order = shared_.order.load();
+      const auto phase = static_cast<CoherencePhase>(order % 4);
+      if (state_.seen[thread].load() != order) {
+        if (phase == CoherencePhase::kWait && settings_.write_policy == WritePolicy::kBehind) {
+          const absl::Status flushed = cache_->Flush(absl::Seconds(5));
+          if (!flushed.ok()) Problem(flushed.ToString());
+        }
+        if (phase == CoherencePhase::kVerify) Verify(thread);
+        state_.seen[thread] = order;
+      }
+      if (phase == CoherencePhase::kEnd) return;
+      if (phase == CoherencePhase::kRun) Step(random);
+      std::this_thread::sleep_for(
+          std::chrono::microseconds(phase == CoherencePhase::kRun ? random() % 600 : 1000));
+    }
+  }
+
+  // --- Reads and writes at random
+
+  // Some keys are written often, the others seldom, so that what is wrong with them stays.
+  static int KeyToWrite(Random& random) {
+    constexpr int kOwn = kKeys - CoherenceTruth::kForeignKeys;
+    return static_cast<int>(random() % 10 == 0 ? random() % kOwn : random() % 6);
+  }
+
+  void Step(Random& random) {
+    const auto draw = random() % 100;
+    if (draw < 72) {
+      Read(static_cast<int>(random() % kKeys));
+    } else if (draw < 80) {
+      ReadMany(random);
+    } else if (draw < 94) {
+      Put(KeyToWrite(random));
+    } else if (draw < 98) {
+      Erase(KeyToWrite(random));
+    } else {
+      WriteAsAnother(kKeys - 1 - static_cast<int>(random() % CoherenceTruth::kForeignKeys),
+                     random());
+    }
+  }
+
+  struct Begun {
+    int64_t at;
+    uint64_t least;
+    int64_t bound;
+    int64_t loose_bound;
+  };
+  Begun Begin(int key) const {
+    const uint64_t least = state_.least[key].load();
+    return {.at = MonotonicNow(),
+            .least = least,
+            .bound = shared_.bound.load(),
+            .loose_bound = shared_.loose_bound.load()};
+  }
+
+  void Read(int key) {
+    const Begun begun = Begin(key);
+    Check("Get", key, begun, cache_->Get(CoherenceTruth::KeyName(key)));
+  }
+
+  void ReadMany(Random& random) {
+    std::vector<int> keys(2 + random() % 6);
+    std::vector<std::string> names;
+    std::vector<Begun> begun;
+    for (int& key : keys) {
+      key = static_cast<int>(random() % kKeys);
+      names.push_back(CoherenceTruth::KeyName(key));
+      begun.push_back(Begin(key));
+    }
+    const std::vector<absl::StatusOr<std::string>> values = cache_->GetAll(names);
+    for (size_t i = 0; i < keys.size(); ++i) Check("GetAll", keys[i], begun[i], values[i]);
+  }
+
+  void Put(int key) {
+    const uint64_t id = truth_.NewId(server_);
+    PutOptions options;
+    options.tags = {CoherenceStore::TagOf(key)};
+    const absl::Status status =
+        cache_->Put(CoherenceTruth::KeyName(key), CoherenceTruth::ValueOf(key, id), options);
+    if (!status.ok()) Problem(absl::StrCat("Put failed: ", status.ToString()));
+    Written(key, truth_.OrderOf(id));
+  }
+
+  void Erase(int key) {
+    const absl::Status status = cache_->Erase(CoherenceTruth::KeyName(key));
+    if (!status.ok()) Problem(absl::StrCat("Erase failed: ", status.ToString()));
+    ++state_.writes;
+  }
+
+  // Past the cache, which is then told.
+  void WriteAsAnother(int key, uint64_t draw) {
+    const uint64_t id = truth_.NewId(server_);
+    const uint64_t order = truth_.Write(key, id, /*is_erased=*/id % 5 == 0);
+    absl::Status status;
+    if (draw % 4 == 0) {
+      status = cache_->InvalidateTag(CoherenceStore::TagOf(key));
+    } else if (draw % 4 == 1) {
+      status = cache_->InvalidatePrefix("foreign");
+    } else {
+      status = cache_->Invalidate(CoherenceTruth::KeyName(key));
+    }
+    if (!status.ok()) Problem(absl::StrCat("an invalidation failed: ", status.ToString()));
+    truth_.Overwritten(key, order);
+    ++state_.invalidations;
+    Written(key, order);
+  }
+
+  // Reads of this server see its writes at once, whatever becomes of the tier.
+  void Written(int key, uint64_t order) {
+    ++state_.writes;
+    uint64_t least = state_.least[key].load();
+    while (least < order && !state_.least[key].compare_exchange_weak(least, order)) {
+    }
+  }
+
+  // --- Checks
+
+  void Check(const char* call, int key, const Begun& begun,
+             const absl::StatusOr<std::string>& value) {
+    ++state_.reads;
+    if (!value.ok() && !absl::IsNotFound(value.status())) {
+      return Problem(absl::StrCat(call, " failed: ", value.status().ToString()));
+    }
+    CoherenceTruth::Reading reading{.server = server_, .key = key, .least = begun.least};
+    if (value.ok()) {
+      reading.id = CoherenceTruth::IdOf(key, *value);
+      if (!reading.id.has_value()) return Wrong(call, key, begun, value, "nobody put that");
+    }
+    const std::optional<int64_t> overwritten_at = truth_.OverwrittenAt(reading);
+    if (!overwritten_at.has_value()) {
+      return Wrong(call, key, begun, value,
+                   absl::StrCat("no such version, or one before ", begun.least,
+                                ", which this server had written"));
+    }
+    if (*overwritten_at == 0 || *overwritten_at >= begun.at) return;
+    const int64_t staleness = begun.at - *overwritten_at;
+    const bool is_connected = *overwritten_at >= shared_.connected_since.load();
+    AtLeast(is_connected ? state_.most_stale_connected : state_.most_stale, staleness);
+    const int64_t bound = is_connected ? std::max(begun.bound, shared_.bound.load())
+                                       : std::max(begun.loose_bound, shared_.loose_bound.load());
+    if (staleness > bound) {
+      Wrong(call, key, begun, value,
+            absl::StrCat("overwritten ", static_cast<double>(staleness) / 1e6,
+                         " ms before, more than ", static_cast<double>(bound) / 1e6));
+    }
+  }
+
+  // While nobody writes.
+  void Verify(int thread) {
+    for (int i = 0; i < kKeys; ++i) {
+      const int key = (i + thread * kKeys / CoherenceServerState::kThreads) % kKeys;
+      const CoherenceTruth::Version newest = truth_.Newest(key);
+      const Begun begun = Begin(key);
+      const absl::StatusOr<std::string> value = cache_->Get(CoherenceTruth::KeyName(key));
+      ++state_.reads;
+      const bool is_right = newest.is_erased
+                                ? absl::IsNotFound(value.status())
+                                : value.ok() && *value == CoherenceTruth::ValueOf(key, newest.id);
+      if (!is_right) Wrong("Get, long after the last write,", key, begun, value, "not the newest");
+    }
+  }
+
+  static void AtLeast(std::atomic<int64_t>& most, int64_t value) {
+    int64_t seen = most.load();
+    while (seen < value && !most.compare_exchange_weak(seen, value)) {
+    }
+  }
+
+  void Wrong(const char* call, int key, const Begun& begun,
+             const absl::StatusOr<std::string>& value, const std::string& why) {
+    const int64_t now = MonotonicNow();
+    Problem(absl::StrCat(call, " of ", CoherenceTruth::KeyName(key), ", begun ",
+                         static_cast<double>(now - begun.at) / 1e6, " ms ago, returned ",
+                         value.ok() ? value->substr(0, 40) : value.status().ToString(), ": ", why,
+                         "\nhealth ", std::string(RemoteHealthName(cache_->Stats().remote.health)),
+                         ", history:\n", truth_.History(key, now)));
+  }
+
+  // Keeps the first one.
+  void Problem(const std::string& what) {
+    if (state_.problems++ != 0) return;
+    const std::string text = absl::StrCat("server ", server_, ": ", what);
+    text.copy(state_.problem, sizeof(state_.problem) - 1);
+    state_.has_problem = true;
+  }
+
+  CoherenceShared& shared_;
+  CoherenceTruth& truth_;
+  CoherenceServerState& state_;
+  const int server_;
+  const CoherenceSettings settings_;
+  CoherenceStore store_;
+  std::unique_ptr<RedisTier> tier_;
+  std::unique_ptr<Tiered> cache_;
+};
+
+}  // namespace larder::test
+
+#endif  // LARDER_TESTS_SUPPORT_COHERENCE_SERVER_H_
