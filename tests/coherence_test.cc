@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Several servers, each a process with its own memory, and one Redis, to which all kinds of things
-// happen: no server reads what was overwritten longer ago than it may be, and none fails a request.
+// Several servers, each a process with threads and memory of its own, and one Redis, to which all
+// kinds of things happen: no server reads what was overwritten longer ago than it may be, and none
+// fails a request.
 
+#include <functional>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "tests/support/coherence_check.h"
@@ -16,21 +20,299 @@
 namespace larder::test {
 namespace {
 
+using CutOff = CoherenceCheck::CutOff;
+
+constexpr int kServers = CoherenceCheck::kServers;
+
 class CoherenceTest : public ::testing::Test {
  protected:
   void Start() { check_ = std::make_unique<CoherenceCheck>(settings_, CoherenceServer::Serve); }
   CoherenceCheck& check() { return *check_; }
 
+  void Run(int ms) { check().Run(absl::Milliseconds(ms)); }
+  // Redis's answer.
+  std::string Redis(std::initializer_list<std::string_view> words) { return check().Redis(words); }
+
+  // Faults through which every server stays connected.
+  template <class Faults>
+  void Live(Faults&& faults) {
+    Start();
+    Run(50);
+    faults();
+    Run(100);
+    check().Quiesce();
+  }
+
+  // Faults that cut servers off, and are over when `faults` returns.
+  template <class Faults>
+  void Live(CutOff cut_off, Faults&& faults) {
+    Start();
+    Run(100);
+    check().Expect(cut_off);
+    faults();
+    check().Recover();
+    Run(150);
+    check().Quiesce();
+  }
+
+  // Does it to the network of every server.
+  template <class... Parameters, class... Arguments>
+  void ToAll(void (FaultRelay::*fault)(Parameters...), Arguments... arguments) {
+    for (int i = 0; i < kServers; ++i) (check().relay(i).*fault)(arguments...);
+  }
+
   CoherenceSettings settings_{.seed = SeedOfRound(0)};
   std::unique_ptr<CoherenceCheck> check_;
 };
 
+// --- Nothing happens
+
 TEST_F(CoherenceTest, TheCheckFindsServersThatDoNotHearOfEachOther) {
   settings_.has_tier = false;
   Start();
-  check().Run(absl::Milliseconds(700));
+  Run(800);
   check().Quiesce();
   EXPECT_EQ(check().TakeProblems().size(), 3u);
+}
+
+TEST_F(CoherenceTest, WritesThrough) {
+  Live([&] { Run(300); });
+}
+
+TEST_F(CoherenceTest, WritesAround) {
+  settings_.write_policy = WritePolicy::kAround;
+  settings_.tcp = true;
+  Live([&] { Run(300); });
+}
+
+TEST_F(CoherenceTest, WritesBehind) {
+  settings_.write_policy = WritePolicy::kBehind;
+  Live([&] { Run(300); });
+}
+
+// --- Redis ends
+
+TEST_F(CoherenceTest, RedisIsKilledAndComesBackEmpty) {
+  Live(CutOff::kAll, [&] {
+    check().redis().Kill();
+    Run(150);
+    EXPECT_TRUE(check().redis().Restart().ok());
+  });
+}
+
+TEST_F(CoherenceTest, RedisIsKilledAndComesBackWithWhatItHadLongAgo) {
+  Start();
+  Run(100);
+  EXPECT_EQ(Redis({"SAVE"}), "OK");
+  Run(150);
+  check().Expect(CutOff::kAll);
+  check().redis().Kill();
+  Run(50);
+  EXPECT_TRUE(check().redis().Restart().ok());
+  EXPECT_NE(Redis({"DBSIZE"}), "0");
+  check().Recover();
+  Run(150);
+  check().Quiesce();
+}
+
+TEST_F(CoherenceTest, RedisStandsStillForAMoment) {
+  Live(CutOff::kAll, [&] {
+    for (int i = 0; i < 3; ++i) {
+      check().redis().Pause();
+      Run(30);
+      check().redis().Resume();
+      Run(30);
+    }
+  });
+}
+
+TEST_F(CoherenceTest, RedisStandsStill) {
+  settings_.tcp = true;
+  Live(CutOff::kAll, [&] {
+    check().redis().Pause();
+    Run(300);
+    check().redis().Resume();
+  });
+}
+
+// --- Redis is there, and yet
+
+TEST_F(CoherenceTest, RedisClosesConnections) {
+  Live(CutOff::kAll, [&] {
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_NE(Redis({"CLIENT", "KILL", "TYPE", "normal"}), "");
+      Run(30);
+      EXPECT_NE(Redis({"CLIENT", "KILL", "TYPE", "pubsub"}), "");
+      Run(60);
+    }
+  });
+}
+
+TEST_F(CoherenceTest, RedisEvicts) {
+  Live([&] {
+    Redis({"CONFIG", "SET", "maxmemory-policy", "allkeys-lru"});
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_EQ(Redis({"CONFIG", "SET", "maxmemory", "1"}), "OK");
+      Run(40);
+      EXPECT_EQ(Redis({"CONFIG", "SET", "maxmemory", "0"}), "OK");
+      Run(40);
+    }
+  });
+}
+
+TEST_F(CoherenceTest, RedisIsFull) {
+  Live(CutOff::kAll, [&] {
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_EQ(Redis({"CONFIG", "SET", "maxmemory", "1"}), "OK");
+      Run(150);
+      EXPECT_EQ(Redis({"CONFIG", "SET", "maxmemory", "0"}), "OK");
+      Run(50);
+    }
+  });
+}
+
+TEST_F(CoherenceTest, RedisIsEmptied) {
+  Live([&] {
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_EQ(Redis({"FLUSHALL"}), "OK");
+      Run(50);
+    }
+  });
+}
+
+TEST_F(CoherenceTest, OtherProgramsChangeWhatIsInRedis) {
+  std::mt19937_64 random(settings_.seed);
+  Live([&] {
+    for (int i = 0; i < 300; ++i) {
+      const auto key = [&] {
+        const int number = static_cast<int>(random() % CoherenceTruth::kKeys);
+        return absl::StrCat("check:", CoherenceTruth::KeyName(number));
+      };
+      switch (random() % 12) {
+        case 0:
+          Redis({"SET", key(), "rubbish"});
+          break;
+        case 1:
+          Redis({"SETRANGE", key(), "70", "?"});
+          break;
+        case 2:
+          Redis({"SETRANGE", key(), "10", "?"});
+          break;
+        case 3:
+          Redis({"APPEND", key(), "?"});
+          break;
+        case 4:
+          Redis({"PEXPIRE", key(), "1"});
+          break;
+        case 5:
+          Redis({"PERSIST", key()});
+          break;
+        case 6:
+          Redis({"RENAME", key(), key()});
+          break;
+        case 7:
+          Redis({"EVAL", "redis.call('DEL',KEYS[1]) redis.call('LPUSH',KEYS[1],'x')", "1", key()});
+          break;
+        case 8:
+          Redis({"DEL", "check:larder.tag.tag1"});
+          break;
+        case 9:
+          if (i % 10 == 0) Redis({"DEL", "check:larder.control"});
+          break;
+        case 10:
+          if (i % 10 == 0) Redis({"SET", "check:larder.control", "rubbish"});
+          break;
+        default:
+          Redis({"DEL", key()});
+      }
+      if (i % 10 == 0) Run(10);
+    }
+  });
+}
+
+// --- The network
+
+TEST_F(CoherenceTest, TheNetworkIsSlow) {
+  Live([&] {
+    ToAll(&FaultRelay::Delay, absl::Milliseconds(5));
+    Run(300);
+    ToAll(&FaultRelay::Delay, absl::ZeroDuration());
+  });
+}
+
+TEST_F(CoherenceTest, TheNetworkIsSlowerThanAnyCallMayBe) {
+  Live(CutOff::kAll, [&] {
+    ToAll(&FaultRelay::Delay, absl::Milliseconds(40));
+    Run(300);
+    ToAll(&FaultRelay::Delay, absl::ZeroDuration());
+  });
+}
+
+TEST_F(CoherenceTest, ConnectionsBreakInTheMiddleOfReplies) {
+  Live(CutOff::kAll, [&] {
+    ToAll(&FaultRelay::CutReplies, 3000);
+    Run(250);
+    ToAll(&FaultRelay::CutReplies, 0);
+  });
+}
+
+TEST_F(CoherenceTest, RepliesAreWrong) {
+  Live(CutOff::kAll, [&] {
+    ToAll(&FaultRelay::CorruptValues, 3);
+    Run(150);
+    ToAll(&FaultRelay::CorruptValues, 0);
+    ToAll(&FaultRelay::GarbleReplies, 50);
+    Run(150);
+    ToAll(&FaultRelay::GarbleReplies, 0);
+  });
+}
+
+TEST_F(CoherenceTest, ConnectionsAreRefused) {
+  settings_.tcp = true;
+  Live(CutOff::kAll, [&] {
+    ToAll(&FaultRelay::Refuse, true);
+    ToAll(&FaultRelay::Cut, Relayed::kAll);
+    Run(200);
+    ToAll(&FaultRelay::Refuse, false);
+  });
+}
+
+// --- One server
+
+TEST_F(CoherenceTest, OneServerIsCutOff) {
+  Live(CutOff::kSome, [&] {
+    check().relay(0).Stop();
+    Run(400);
+    check().relay(0).Go();
+  });
+}
+
+TEST_F(CoherenceTest, OneServerIsCutOffAndFlushes) {
+  settings_.when_cut_off = WhenCutOff::kFlush;
+  Live(CutOff::kSome, [&] {
+    check().relay(0).Refuse(true);
+    check().relay(0).Cut();
+    Run(300);
+    check().relay(0).Refuse(false);
+  });
+}
+
+TEST_F(CoherenceTest, OneServerNoLongerHearsOfChanges) {
+  Live(CutOff::kAll, [&] {
+    check().relay(0).Stop(Relayed::kListening);
+    Run(400);
+    check().relay(0).Go();
+  });
+}
+
+TEST_F(CoherenceTest, AServerIsKilledBetweenItsStoreAndRedis) {
+  Live([&] {
+    for (int server = 0; server < 2; ++server) {
+      check().shared().servers[server].dies_in_write = true;
+      Run(150);
+      check().ReplaceServer(server);
+    }
+  });
 }
 
 }  // namespace

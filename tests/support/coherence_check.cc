@@ -55,7 +55,8 @@ CoherenceCheck::CoherenceCheck(const CoherenceSettings& settings, Serve serve)
   if (memory == MAP_FAILED) std::abort();
   shared_ = new (memory) CoherenceShared;
   shared_->bound = absl::ToInt64Nanoseconds(settings.lag);
-  shared_->loose_bound = shared_->bound.load();
+  shared_->cut_off_bound = absl::ToInt64Nanoseconds(settings.CutOffBound());
+  Expect(CutOff::kAll);
   redis_ = OrAbort(RedisServer::Start({.tcp = settings.tcp}));
   for (int server = 0; server < kServers; ++server) {
     relays_.push_back(
@@ -138,9 +139,8 @@ void CoherenceCheck::Run(absl::Duration time) {
   Sleep(time);
 }
 
-void CoherenceCheck::ExpectOutage(absl::Duration outage) {
-  shared_->loose_bound = absl::ToInt64Nanoseconds(settings_.BoundOf(outage));
-  // Nothing is overwritten so late.
+void CoherenceCheck::Expect(CutOff cut_off) {
+  shared_->alone_since = cut_off == CutOff::kSome ? MonotonicNow() : 0;
   shared_->connected_since = INT64_MAX;
 }
 
@@ -163,7 +163,12 @@ void CoherenceCheck::Recover() {
   // A server notices that it is cut off only after a while.
   Sleep(absl::Milliseconds(20));
   WaitUntilUp();
-  shared_->connected_since = MonotonicNow();
+  const int64_t now = MonotonicNow();
+  shared_->connected_since = now;
+  if (const int64_t since = shared_->alone_since.load(); since != 0) {
+    shared_->cut_off_bound += now - since;
+    shared_->alone_since = 0;
+  }
 }
 
 void CoherenceCheck::Quiesce() {
@@ -193,7 +198,7 @@ std::string CoherenceCheck::Redis(std::initializer_list<std::string_view> words)
 }
 
 void CoherenceCheck::Report() const {
-  uint64_t reads = 0, memory = 0, tier = 0, store = 0, writes = 0, invalidations = 0;
+  uint64_t reads = 0, memory = 0, tier = 0, store = 0, writes = 0, invalidations = 0, late = 0;
   int64_t stale = 0, stale_connected = 0;
   for (const CoherenceServerState& state : shared_->servers) {
     reads += state.reads.load();
@@ -202,17 +207,18 @@ void CoherenceCheck::Report() const {
     store += state.from_store.load();
     writes += state.writes.load();
     invalidations += state.invalidations.load();
+    late += state.late_invalidations.load();
     stale = std::max(stale, state.most_stale.load());
     stale_connected = std::max(stale_connected, state.most_stale_connected.load());
   }
   std::printf(
       "seed %llu: %llu reads (%llu from memory, %llu from Redis, %llu loads of the store), %llu "
-      "writes (%llu by others); most stale: %.1f ms, %.1f ms while cut off\n",
+      "writes, %llu invalidations (%llu late); most stale: %.1f ms, %.1f ms while cut off\n",
       static_cast<unsigned long long>(settings_.seed), static_cast<unsigned long long>(reads),
       static_cast<unsigned long long>(memory), static_cast<unsigned long long>(tier),
       static_cast<unsigned long long>(store), static_cast<unsigned long long>(writes),
-      static_cast<unsigned long long>(invalidations), static_cast<double>(stale_connected) / 1e6,
-      static_cast<double>(stale) / 1e6);
+      static_cast<unsigned long long>(invalidations), static_cast<unsigned long long>(late),
+      static_cast<double>(stale_connected) / 1e6, static_cast<double>(stale) / 1e6);
 }
 
 }  // namespace larder::test

@@ -45,8 +45,9 @@ class CoherenceCheck {
   // Traffic, in all servers, for that long.
   void Run(absl::Duration time);
 
-  // From now on until Recover some servers may be cut off, for up to `outage` all in all.
-  void ExpectOutage(absl::Duration outage);
+  // From now on until Recover servers may be cut off: all of them, or only some.
+  enum class CutOff { kAll, kSome };
+  void Expect(CutOff cut_off);
 
   // Waits, while traffic goes on, until every server is up and no write is left that the tier
   // wasn't told of. From then on all are expected to be connected.

@@ -37,12 +37,13 @@ struct CoherenceSettings {
   // What a server that hears of changes may lag behind, on a machine that is busy.
   absl::Duration lag = absl::Milliseconds(300);
 
-  // How long a value may be returned after it was overwritten, while the one or the other is cut
-  // off from the tier for `outage`: until it notices, and what it has is too old; and what it wrote
-  // itself is told to the others once it is back.
-  absl::Duration BoundOf(absl::Duration outage) const {
-    return outage + heartbeat_interval + heartbeat_timeout + unverified_ttl + last_probe +
-           2 * timeout + lag;
+  // How long a value may be returned after it was overwritten, where servers are cut off from the
+  // tier: until they notice, and what they have is too old, and until they are back and have told
+  // the others what they wrote.
+  absl::Duration CutOffBound() const {
+    const absl::Duration kept =
+        when_cut_off == WhenCutOff::kKeep ? unverified_ttl : absl::ZeroDuration();
+    return heartbeat_interval + heartbeat_timeout + kept + last_probe + 2 * timeout + lag;
   }
 };
 
@@ -61,7 +62,8 @@ struct CoherenceServerState {
   std::atomic<int> health{0};
   std::atomic<uint64_t> missed_waiting{0};
   std::atomic<uint64_t> seen[kThreads] = {};  // the last order of the parent's that was carried out
-  std::atomic<uint64_t> reads{0}, writes{0}, invalidations{0};
+  std::atomic<uint64_t> reads{0}, writes{0};
+  std::atomic<uint64_t> invalidations{0}, late_invalidations{0};
   std::atomic<uint64_t> from_memory{0}, from_tier{0}, from_store{0};
   std::atomic<int64_t> most_stale{0}, most_stale_connected{0};  // ns
   std::atomic<uint64_t> least[CoherenceTruth::kKeys] = {};  // versions that reads may not be behind
@@ -79,11 +81,13 @@ struct CoherenceShared {
   CoherenceTruth truth;
   // A number that grows, times 4, and the phase.
   std::atomic<uint64_t> order{0};
-  // What was overwritten since then must not be returned `bound` later; what was before, not
-  // `loose_bound` later. Nanoseconds.
+  // What was overwritten at `connected_since` or later must not be returned `bound` later; what was
+  // before, `cut_off_bound` later. Nanoseconds.
   std::atomic<int64_t> bound{0};
   std::atomic<int64_t> connected_since{0};
-  std::atomic<int64_t> loose_bound{0};
+  std::atomic<int64_t> cut_off_bound{0};
+  // Where only some servers are cut off, the others may miss what they write until then.
+  std::atomic<int64_t> alone_since{0};  // 0: that isn't so
   CoherenceServerState servers[kServers];
 };
 
