@@ -55,6 +55,13 @@ class CoherenceTest : public ::testing::Test {
     check().Quiesce();
   }
 
+  // Gives up after a while.
+  template <class Condition>
+  void WaitUntil(Condition&& condition) {
+    for (int i = 0; i < 1000 && !condition(); ++i) Run(10);
+    EXPECT_TRUE(condition());
+  }
+
   // Does it to the network of every server.
   template <class... Parameters, class... Arguments>
   void ToAll(void (FaultRelay::*fault)(Parameters...), Arguments... arguments) {
@@ -313,6 +320,55 @@ TEST_F(CoherenceTest, AServerIsKilledBetweenItsStoreAndRedis) {
       check().ReplaceServer(server);
     }
   });
+}
+
+// --- Several Redis
+
+// A Sentinel has another Redis take the place of one that ends; what goes to the one, by a proxy or
+// a virtual address, then goes to the other. What that one has is a little old: its word of the
+// last changes had not come.
+TEST_F(CoherenceTest, ASentinelHasAReplicaTakeOver) {
+  settings_.tcp = true;
+  Start();
+  const std::string port = absl::StrCat(check().redis().port());
+  auto replica = RedisServer::Start({.tcp = true, .arguments = {"--replicaof", "127.0.0.1", port}});
+  ASSERT_TRUE(replica.ok()) << replica.status();
+  auto replica_cli = RedisCli::Connect((*replica)->unix_socket());
+  ASSERT_TRUE(replica_cli.ok()) << replica_cli.status();
+  Run(100);
+  WaitUntil([&] {
+    return (*replica_cli)->Run({"INFO", "replication"}).value_or("").find("link_status:up") !=
+           std::string::npos;
+  });
+  auto sentinel = RedisServer::Start(
+      {.tcp = true,
+       .arguments = {"--sentinel"},
+       .configuration = absl::StrCat("sentinel monitor tier 127.0.0.1 ", port,
+                                     " 1\nsentinel down-after-milliseconds tier 200\n")});
+  ASSERT_TRUE(sentinel.ok()) << sentinel.status();
+  auto sentinel_cli = RedisCli::Connect((*sentinel)->unix_socket());
+  ASSERT_TRUE(sentinel_cli.ok()) << sentinel_cli.status();
+  EXPECT_TRUE(
+      (*sentinel_cli)->Run({"SENTINEL", "DEBUG", "info-period", "100", "ping-period", "50"}).ok());
+  WaitUntil([&] {
+    return (*sentinel_cli)->Run({"SENTINEL", "REPLICAS", "tier"}).value_or("") != "";
+  });
+
+  (*replica)->Pause();
+  Run(100);
+  check().Expect(CutOff::kAll);
+  check().redis().Kill();
+  (*replica)->Resume();
+  const std::string new_port = absl::StrCat((*replica)->port());
+  WaitUntil([&] {
+    return (*sentinel_cli)->Run({"SENTINEL", "GET-MASTER-ADDR-BY-NAME", "tier"}).value_or("") ==
+           "127.0.0.1 " + new_port;
+  });
+  EXPECT_NE((*replica_cli)->Run({"DBSIZE"}).value_or("0"), "0");
+  ToAll(&FaultRelay::Retarget, std::string(), (*replica)->port());
+  check().Recover();
+  Run(150);
+  check().Quiesce();
 }
 
 }  // namespace

@@ -26,10 +26,9 @@ absl::StatusOr<std::unique_ptr<FaultRelay>> FaultRelay::Start(const FaultRelayOp
   if (mkdtemp(folder.data()) == nullptr) return absl::InternalError("relay: no folder");
   const std::string path = options.tcp ? "" : folder + "/relay.sock";
   RelayAddress address(path, 0);
-  const int listener = address.NewSocket();
+  const int listener = address.Listen();
   int ends[2] = {-1, -1};
-  if (bind(listener, address.get(), address.size) != 0 || listen(listener, 64) != 0 ||
-      socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+  if (listener < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
     return absl::InternalError(absl::StrCat("relay: ", std::strerror(errno)));
   }
   int port = 0;

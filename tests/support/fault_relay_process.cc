@@ -89,7 +89,7 @@ void FaultRelayProcess::Obey() {
       garble_every_ = number;
       break;
     case RelayCommand::kRefuse:
-      if (number == 0 && listener_ < 0) Listen();
+      if (number == 0 && listener_ < 0) listener_ = RelayAddress(socket_, port_).Listen();
       if (number != 0) {
         close(std::exchange(listener_, -1));
         if (port_ == 0) unlink(socket_.c_str());
@@ -100,14 +100,6 @@ void FaultRelayProcess::Obey() {
       break;
   }
   if (send(control_, "", 1, MSG_NOSIGNAL) != 1) _exit(0);
-}
-
-void FaultRelayProcess::Listen() {
-  const RelayAddress address(socket_, port_);
-  listener_ = address.NewSocket();
-  const int on = 1;
-  setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  if (bind(listener_, address.get(), address.size) != 0 || listen(listener_, 64) != 0) _exit(1);
 }
 
 void FaultRelayProcess::Accept() {

@@ -43,6 +43,16 @@ struct RelayAddress {
     }
   }
   int NewSocket() const { return socket(any.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+  // -1 where that can't be.
+  int Listen() const {
+    const int fd = NewSocket();
+    // To be able to listen there again while connections are open.
+    const int on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(fd, get(), size) == 0 && listen(fd, 64) == 0) return fd;
+    close(fd);
+    return -1;
+  }
   const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&any); }
 
   sockaddr_storage any = {};
@@ -100,7 +110,6 @@ class FaultRelayProcess {
   bool Stands(const Connection& connection) const {
     return is_stopped_ && Is(connection, stopped_);
   }
-  void Listen();
   void Accept();
   void DrawCut(Connection& connection) {
     connection.replies_left = cut_within_ == 0 ? 0 : 1 + random_() % cut_within_;

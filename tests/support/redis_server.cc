@@ -146,25 +146,15 @@ absl::Status RedisServer::Restart() {
 }
 
 absl::Status RedisServer::Launch() {
-  std::vector<std::string> words = {program_,
-                                    "--port",
-                                    std::to_string(port_),
-                                    "--bind",
-                                    "127.0.0.1",
-                                    "--unixsocket",
-                                    unix_socket_,
-                                    "--unixsocketperm",
-                                    "700",
-                                    "--dir",
-                                    folder_,
-                                    "--save",
-                                    "",
-                                    "--appendonly",
-                                    "no",
-                                    "--daemonize",
-                                    "no",
-                                    "--loglevel",
-                                    "notice"};
+  std::vector<std::string> words = {program_};
+  if (!options_.configuration.empty()) {
+    words.push_back(folder_ + "/redis.conf");
+    std::ofstream(words.back()) << options_.configuration;
+  }
+  words.insert(words.end(),
+               {"--port", std::to_string(port_), "--bind", "127.0.0.1", "--unixsocket",
+                unix_socket_, "--unixsocketperm", "700", "--dir", folder_, "--save", "",
+                "--appendonly", "no", "--daemonize", "no", "--loglevel", "notice"});
   words.insert(words.end(), options_.arguments.begin(), options_.arguments.end());
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());

@@ -22,6 +22,9 @@ struct RedisServerOptions {
   bool tcp = false;
   // More of redis-server's arguments, e.g. {"--requirepass", "secret"}.
   std::vector<std::string> arguments = {};
+  // What is in a configuration file, which is read before the arguments, and which a Sentinel
+  // ("--sentinel") needs. Empty: none.
+  std::string configuration = {};
 };
 
 // A private, real redis-server: its own process, folder, socket and, if asked for, port; keeps
