@@ -330,6 +330,7 @@ TEST_F(CoherenceTest, AServerIsKilledBetweenItsStoreAndRedis) {
 TEST_F(CoherenceTest, ASentinelHasAReplicaTakeOver) {
   settings_.tcp = true;
   Start();
+  EXPECT_EQ(Redis({"CONFIG", "SET", "repl-diskless-sync-delay", "0"}), "OK");
   const std::string port = absl::StrCat(check().redis().port());
   auto replica = RedisServer::Start({.tcp = true, .arguments = {"--replicaof", "127.0.0.1", port}});
   ASSERT_TRUE(replica.ok()) << replica.status();
@@ -364,6 +365,9 @@ TEST_F(CoherenceTest, ASentinelHasAReplicaTakeOver) {
     return (*sentinel_cli)->Run({"SENTINEL", "GET-MASTER-ADDR-BY-NAME", "tier"}).value_or("") ==
            "127.0.0.1 " + new_port;
   });
+  // A Sentinel has connections closed.
+  replica_cli = RedisCli::Connect((*replica)->unix_socket());
+  ASSERT_TRUE(replica_cli.ok()) << replica_cli.status();
   EXPECT_NE((*replica_cli)->Run({"DBSIZE"}).value_or("0"), "0");
   ToAll(&FaultRelay::Retarget, std::string(), (*replica)->port());
   check().Recover();

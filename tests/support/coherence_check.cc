@@ -57,6 +57,11 @@ CoherenceCheck::CoherenceCheck(const CoherenceSettings& settings, Serve serve)
   shared_->bound = absl::ToInt64Nanoseconds(settings.lag);
   shared_->cut_off_bound = absl::ToInt64Nanoseconds(settings.CutOffBound());
   Expect(CutOff::kAll);
+  for (int key = 0; key < CoherenceTruth::kKeys; ++key) {
+    if (!CoherenceTruth::IsErasable(key)) {
+      shared_->truth.Write(key, shared_->truth.NewId(/*server=*/0), /*is_erased=*/false);
+    }
+  }
   redis_ = OrAbort(RedisServer::Start({.tcp = settings.tcp}));
   for (int server = 0; server < kServers; ++server) {
     relays_.push_back(

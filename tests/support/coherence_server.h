@@ -301,17 +301,18 @@ class CoherenceServer {
     ++state_.writes;
   }
 
-  // Past the cache, which is then told.
+  // Past the cache, which is then told. Where there was no value, a tag tells it nothing.
   void WriteAsAnother(int key, uint64_t draw) {
+    const bool is_erasable = CoherenceTruth::IsErasable(key);
     const uint64_t id = truth_.NewId(server_);
-    const uint64_t order = truth_.Write(key, id, /*is_erased=*/id % 5 == 0);
+    const uint64_t order = truth_.Write(key, id, is_erasable && id % 3 == 0);
     absl::Status status;
     if (draw % 4 == 0) {
-      status = cache_->InvalidateTag(CoherenceStore::TagOf(key));
-    } else if (draw % 4 == 1) {
       status = cache_->InvalidatePrefix("foreign");
-    } else {
+    } else if (draw % 4 == 1 || is_erasable) {
       status = cache_->Invalidate(CoherenceTruth::KeyName(key));
+    } else {
+      status = cache_->InvalidateTag(CoherenceStore::TagOf(key));
     }
     // Then the others hear of it as soon as they can.
     if (!status.ok()) ++state_.late_invalidations;

@@ -53,6 +53,8 @@ class CoherenceTruth {
   // Keys that are changed past all caches, as by another program, which then invalidates them.
   static constexpr int kForeignKeys = 8;
   static bool IsForeign(int key) { return key >= kKeys - kForeignKeys; }
+  // Some of those have a value from the beginning, and always.
+  static bool IsErasable(int key) { return !IsForeign(key) || key % 2 == 0; }
 
   static std::string KeyName(int key);
   // The number of a key name.
