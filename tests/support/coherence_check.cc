@@ -145,7 +145,9 @@ void CoherenceCheck::Run(absl::Duration time) {
 }
 
 void CoherenceCheck::Expect(CutOff cut_off) {
-  shared_->alone_since = cut_off == CutOff::kSome ? MonotonicNow() : 0;
+  if (cut_off == CutOff::kSome && shared_->alone_since.load() == 0) {
+    shared_->alone_since = MonotonicNow();
+  }
   shared_->connected_since = INT64_MAX;
 }
 
@@ -179,7 +181,7 @@ void CoherenceCheck::Recover() {
 void CoherenceCheck::Quiesce() {
   Tell(CoherencePhase::kWait);
   WaitUntilUp();
-  Sleep(settings_.lag);
+  Sleep(settings_.lag / 2);
   Tell(CoherencePhase::kVerify);
 }
 
