@@ -12,7 +12,7 @@
 namespace larder::internal {
 namespace {
 
-TagRecord RecordAt(uint64_t clock) { return {7, clock}; }
+RemoteTagRecord RecordAt(uint64_t clock) { return {7, clock}; }
 
 // What is known of a tag: its record's clock; 0 for that there is none, -1 for nothing.
 int64_t ClockOf(const std::optional<RemoteTags::Known>& known) {

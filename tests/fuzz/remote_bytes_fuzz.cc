@@ -78,7 +78,7 @@ void CheckControl(std::string_view key, std::string_view value) {
 }
 
 void CheckTag(std::string_view tag, std::string_view value) {
-  const absl::StatusOr<TagRecord> record = DecodeTagRecord(tag, value);
+  const absl::StatusOr<RemoteTagRecord> record = DecodeTagRecord(tag, value);
   if (!record.ok()) return CheckStatus(record.status(), value);
   const std::optional<Stamp> stamp = ParseHead(value);
   FUZZ_CHECK(stamp.has_value());
