@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "src/redis_outbox.h"
 #include "src/text.h"
 
@@ -180,7 +181,7 @@ void RedisPool::Unpin(uint64_t pin) {
 
 absl::Time RedisPool::ServersNow() const {
   const int64_t offset = clock_offset_.load(std::memory_order_relaxed);
-  if (offset == kUnknown) return absl::InfinitePast();
+  if (offset == kUnknown) return absl::Now();
   return absl::UnixEpoch() + absl::Nanoseconds(offset) + Deadline::Monotonic();
 }
 

@@ -53,10 +53,9 @@ class RedisPool {
   // a later one comes. Channels to others are closed, and calls on them fail. A server without a
   // run_id is any server, and so is an empty `run_id`.
   uint64_t Pin(const std::string& run_id) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Idempotent.
   void Unpin(uint64_t pin) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // The server's time, as of the newest connection that said; infinite past before one did.
+  // The server's time, as of the newest connection that said; this machine's before one did.
   absl::Time ServersNow() const;
 
   const RedisOptions& options() const { return options_; }

@@ -43,7 +43,8 @@ absl::Status CheckTtls(absl::Span<const SharedTier::Change> changes) {
   return absl::OkStatus();
 }
 
-// Has the pool use the server that the subscription watches, as long as that lives.
+// Has the pool use the server that the subscription watches until this is destroyed: also where it
+// is lost, as long as who has it may not know that yet.
 class PinningSubscription : public SharedTier::Subscription {
  public:
   PinningSubscription(std::unique_ptr<SharedTier::Subscription> subscription, RedisPool* pool)
@@ -53,9 +54,7 @@ class PinningSubscription : public SharedTier::Subscription {
   ~PinningSubscription() override { pool_->Unpin(pin_); }
 
   absl::StatusOr<SharedTier::Changes> Next(absl::Duration timeout) override {
-    absl::StatusOr<SharedTier::Changes> changes = subscription_->Next(timeout);
-    if (!changes.ok()) pool_->Unpin(pin_);
-    return changes;
+    return subscription_->Next(timeout);
   }
   void Wake() override { subscription_->Wake(); }
   const std::string& incarnation() const override { return subscription_->incarnation(); }

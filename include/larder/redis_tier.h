@@ -64,8 +64,8 @@ struct RedisOptions {
 
   // Ask each new connection's server who it is and what time it has (INFO server, TIME), which
   // SharedTier's rule about incarnations and Now() need. A server that refuses does no harm: then
-  // nothing is compared, and Now() says nothing. Off is for proxies that close the connection at
-  // commands they don't know.
+  // nothing is compared, and Now() is this machine's clock. Off is for proxies that close the
+  // connection at commands they don't know.
   bool identify_servers = true;
 
   // What a subscription listens to and, with kPublish, what each change sends besides.
@@ -179,7 +179,7 @@ class RedisTier : public SharedTier {
   // One round trip, as in GetMany. Works where the server's memory is full, too.
   absl::Status Invalidate(absl::Span<const std::string_view> keys, absl::Duration timeout) override;
 
-  // The incarnation is the server's run_id. While a subscription lives and wasn't lost, a
+  // The incarnation is the server's run_id. While a subscription lives, a
   // connection to a server with another one is closed, and its calls fail with Unavailable.
   absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(absl::Duration timeout) override;
 

@@ -46,8 +46,8 @@ class SharedTier : public RemoteTier {
                                                     absl::Duration timeout) = 0;
 
   // The tier's own clock, for points in time that all servers share. Answers without a round trip,
-  // as of the last one that said (infinite past before any did): it may be late or early by about a
-  // round trip.
+  // as of the last one that said (before any did, this machine's wall clock): it may be late or
+  // early by about a round trip.
   virtual absl::Time Now() const = 0;
 
   // --- Changes
