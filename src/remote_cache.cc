@@ -53,6 +53,7 @@ bool RemoteCache::MayRead(std::string_view key) const {
 RemoteRead RemoteCache::Read(std::string key, bool is_refresh) {
   RemoteRead read;
   read.key_ = std::move(key);
+  read.patience_ = Patience(options_.timeout);
   Look(read, is_refresh);
   if (read.is_loaded_by_other_ && options_.wait_for_other_loads > absl::ZeroDuration()) {
     WaitForOther(read);
@@ -66,7 +67,8 @@ void RemoteCache::Look(RemoteRead& read, bool is_refresh) {
   read.is_bypassed_ = !MayRead(read.key_);
   if (read.is_bypassed_) return;
   read.control_ = sync_.control();
-  const auto bytes = tier_.Get(read.key_, options_.timeout);
+  const auto bytes =
+      read.patience_.Spend([&](absl::Duration timeout) { return tier_.Get(read.key_, timeout); });
   // What came while the tier's state was lost may be old.
   if (!Succeeded(bytes.status()) || !sync_.MayRead()) {
     read.is_bypassed_ = true;
@@ -74,9 +76,9 @@ void RemoteCache::Look(RemoteRead& read, bool is_refresh) {
   }
   if (bytes->has_value()) {
     Take(read, **bytes, is_refresh);
-  } else {
+  } else if (!is_refresh) {
     RemoteRead* const reads[] = {&read};
-    Lease(reads);
+    Lease(reads, read.patience_);
   }
 }
 
@@ -85,6 +87,7 @@ std::vector<RemoteRead> RemoteCache::ReadMany(std::vector<std::string> keys) {
   std::vector<RemoteRead*> asked;
   std::vector<std::string_view> asked_keys;
   const Control control = sync_.control();
+  Patience patience(options_.timeout);
   for (size_t i = 0; i < keys.size(); ++i) {
     RemoteRead& read = reads[i];
     read.key_ = std::move(keys[i]);
@@ -95,8 +98,10 @@ std::vector<RemoteRead> RemoteCache::ReadMany(std::vector<std::string> keys) {
     asked_keys.push_back(read.key_);
   }
   if (!asked.empty()) {
-    const auto values = tier_.GetMany(asked_keys, options_.timeout);
-    const bool is_known = Succeeded(values.status()) && sync_.MayRead();
+    const auto values =
+        patience.Spend([&](absl::Duration timeout) { return tier_.GetMany(asked_keys, timeout); });
+    const bool is_known =
+        Succeeded(values.status()) && LearnTags(asked, *values, patience) && sync_.MayRead();
     std::vector<RemoteRead*> absent;
     for (size_t i = 0; i < asked.size(); ++i) {
       asked[i]->is_bypassed_ = !is_known;
@@ -107,9 +112,12 @@ std::vector<RemoteRead> RemoteCache::ReadMany(std::vector<std::string> keys) {
         absent.push_back(asked[i]);
       }
     }
-    if (!absent.empty()) Lease(absent);
+    if (!absent.empty()) Lease(absent, patience);
   }
-  for (const RemoteRead& read : reads) Count(read);
+  for (RemoteRead& read : reads) {
+    read.patience_ = patience;
+    Count(read);
+  }
   return reads;
 }
 
@@ -142,17 +150,17 @@ void RemoteCache::TakeEntry(RemoteRead& read, const RemoteEntry& entry, bool is_
   }
   const std::string head = EntryHead(entry.stamp);
   if (read.control_ == nullptr ||
-      !read.control_->Covers(read.key_, entry.generation, entry.clock)) {
+      !read.control_->Covers(UnescapedKey(read.key_), entry.generation, entry.clock)) {
     return MayReplace(read, head);
   }
-  const absl::StatusOr<bool> are_valid = AreTagsValid(entry);
+  const absl::StatusOr<bool> are_valid = AreTagsValid(entry, read.patience_);
   read.is_bypassed_ = !are_valid.ok();
   if (!are_valid.ok()) return;
   if (!*are_valid) return MayReplace(read, head);
   const absl::Duration life = entry.fresh_until - entry.stored_at;
   const absl::Duration remaining = std::min(life, entry.fresh_until - tier_.Now());
   const bool is_fresh = remaining > absl::ZeroDuration();
-  if (is_fresh && (!is_refresh || remaining > life / 2)) {
+  if (is_fresh && (!is_refresh || remaining >= life / 2)) {
     read.found_ = entry.kind == RemoteEntryKind::kValue ? RemoteRead::Found::kValue
                                                         : RemoteRead::Found::kNegative;
     read.remaining_ = remaining;
@@ -168,7 +176,8 @@ void RemoteCache::TakeEntry(RemoteRead& read, const RemoteEntry& entry, bool is_
 
 // What other programs wrote says nothing of its age.
 void RemoteCache::TakePlain(RemoteRead& read, std::string_view bytes) {
-  const auto remaining = tier_.TimeToLive(read.key_, options_.timeout);
+  const auto remaining = read.patience_.Spend(
+      [&](absl::Duration timeout) { return tier_.TimeToLive(read.key_, timeout); });
   read.is_bypassed_ = !Succeeded(remaining.status());
   if (read.is_bypassed_ || *remaining <= absl::ZeroDuration()) return;
   read.found_ = RemoteRead::Found::kValue;
@@ -190,7 +199,7 @@ void RemoteCache::Reject(RemoteRead& read) {
 }
 
 // Announces loads of keys that aren't there.
-void RemoteCache::Lease(std::span<RemoteRead* const> reads) {
+void RemoteCache::Lease(std::span<RemoteRead* const> reads, Patience& patience) {
   std::vector<std::string> leases;
   std::vector<SharedTier::Change> changes;
   leases.reserve(reads.size());
@@ -201,7 +210,8 @@ void RemoteCache::Lease(std::span<RemoteRead* const> reads) {
         EncodeRemoteEntry(read->key_, {.kind = RemoteEntryKind::kLease, .stamp = stamp}));
     changes.push_back({read->key_, leases.back(), options_.load_lease});
   }
-  const auto are_set = tier_.SetManyIfAbsent(changes, options_.timeout);
+  const auto are_set = patience.Spend(
+      [&](absl::Duration timeout) { return tier_.SetManyIfAbsent(changes, timeout); });
   const bool succeeded = Succeeded(are_set.status());
   for (size_t i = 0; i < reads.size(); ++i) {
     RemoteRead& read = *reads[i];
@@ -222,51 +232,9 @@ void RemoteCache::WaitForOther(RemoteRead& read) {
   while (read.is_loaded_by_other_ && !deadline.Passed()) {
     absl::SleepFor(std::min(pause, deadline.Remaining()));
     pause = std::min(2 * pause, kLongestLook);
+    read.patience_ = Patience(options_.timeout);
     Look(read, /*is_refresh=*/false);
   }
-}
-
-// --- Tags
-
-absl::StatusOr<bool> RemoteCache::AreTagsValid(const RemoteEntry& entry) {
-  if (entry.tags.empty()) return true;
-  const std::vector<std::string> tags(entry.tags.begin(), entry.tags.end());
-  const auto records = ReadTags(tags);
-  if (!records.ok()) return records.status();
-  return std::all_of(records->begin(), records->end(), [&entry](const auto& record) {
-    return record.has_value() && record->Covers(entry.generation, entry.clock);
-  });
-}
-
-// The records of tags; nullopt for one that doesn't exist.
-absl::StatusOr<std::vector<std::optional<RemoteTagRecord>>> RemoteCache::ReadTags(
-    std::span<const std::string> tags) {
-  std::vector<std::optional<RemoteTagRecord>> records(tags.size());
-  std::vector<size_t> unknown;
-  std::vector<RemoteTags::Ticket> tickets;
-  std::vector<std::string> keys;
-  for (size_t i = 0; i < tags.size(); ++i) {
-    if (const auto known = tags_.Find(tags[i]); known.has_value()) {
-      records[i] = known->record;
-      continue;
-    }
-    unknown.push_back(i);
-    tickets.push_back(tags_.TicketFor(tags[i]));
-    keys.push_back(TagKey(tags[i]));
-  }
-  if (unknown.empty()) return records;
-  const std::vector<std::string_view> views(keys.begin(), keys.end());
-  const auto values = tier_.GetMany(views, options_.timeout);
-  if (!Succeeded(values.status())) return values.status();
-  for (size_t i = 0; i < unknown.size(); ++i) {
-    const std::string& tag = tags[unknown[i]];
-    std::optional<RemoteTagRecord>& record = records[unknown[i]];
-    if (const auto& bytes = (*values)[i]; bytes.has_value()) {
-      if (const auto decoded = DecodeTagRecord(tag, *bytes); decoded.ok()) record = *decoded;
-    }
-    tags_.Learn(tag, tickets[i], {record});
-  }
-  return records;
 }
 
 RemoteStats RemoteCache::Stats() const {

@@ -12,16 +12,16 @@
 namespace larder::internal {
 namespace {
 
-absl::Status NotWatched() {
-  return absl::UnavailableError("the remote tier's changes were not heard of meanwhile");
-}
-
 template <class Key>
 std::vector<std::string_view> Views(std::span<const Key> keys) {
   return {keys.begin(), keys.end()};
 }
 
 }  // namespace
+
+absl::Status RemoteCache::NotWatched() {
+  return absl::UnavailableError("the remote tier's changes were not heard of meanwhile");
+}
 
 // --- Fills
 
@@ -43,6 +43,10 @@ void RemoteCache::Abandon(RemoteRead& read) {
 void RemoteCache::CountStale() { Counters::Add(counters_->stale_hits); }
 
 void RemoteCache::FillMany(std::span<Filling> fillings) {
+  if (fillings.empty()) return;
+  bool may_call = sync_.MayCall();
+  Patience patience = fillings[0].read->patience_;
+  std::vector<RemoteRead*> abandoned;
   std::vector<Filling*> filled;
   std::vector<std::string> bytes;
   bytes.reserve(fillings.size());
@@ -51,19 +55,32 @@ void RemoteCache::FillMany(std::span<Filling> fillings) {
     RemoteRead& read = *filling.read;
     if (!std::exchange(read.may_fill_, false)) continue;
     absl::Duration ttl;
-    auto encoded = EncodeFilling(filling, ttl);
+    absl::StatusOr<std::optional<std::string>> encoded = std::nullopt;
+    if (may_call) encoded = EncodeFilling(filling, ttl, patience);
+    may_call = may_call && encoded.ok();
     if (!encoded.ok() || !encoded->has_value()) {
-      ReturnLease(read, /*may_call=*/encoded.ok());
+      abandoned.push_back(&read);
       continue;
     }
     bytes.push_back(**std::move(encoded));
     filled.push_back(&filling);
     changes.push_back({read.key_, bytes.back(), ttl, read.replaces_});
   }
-  if (filled.empty()) return;
-  for (Filling* const filling : filled) filling->read->operation_.MarkSent();
-  const auto are_set = tier_.SetManyIfHead(changes, options_.timeout);
-  const bool succeeded = Succeeded(are_set.status());
+  if (!filled.empty()) Put(filled, changes, patience, may_call);
+  if (!abandoned.empty()) ReturnLeases(abandoned, patience, may_call);
+}
+
+void RemoteCache::Put(std::span<Filling* const> filled,
+                      absl::Span<const SharedTier::Change> changes, Patience& patience,
+                      bool& may_call) {
+  absl::StatusOr<std::vector<bool>> are_set = absl::CancelledError();
+  if (may_call) {
+    for (Filling* const filling : filled) filling->read->operation_.MarkSent();
+    are_set = patience.Spend(
+        [&](absl::Duration timeout) { return tier_.SetManyIfHead(changes, timeout); });
+    may_call = Succeeded(are_set.status());
+  }
+  const bool succeeded = are_set.ok();
   for (size_t i = 0; i < filled.size(); ++i) {
     RemoteRead& read = *filled[i]->read;
     const bool is_set = succeeded && (*are_set)[i];
@@ -76,7 +93,8 @@ void RemoteCache::FillMany(std::span<Filling> fillings) {
 
 // nullopt where there is nothing to be put there, or not any more; an error where the tier failed.
 absl::StatusOr<std::optional<std::string>> RemoteCache::EncodeFilling(Filling& filling,
-                                                                      absl::Duration& ttl) {
+                                                                      absl::Duration& ttl,
+                                                                      Patience& patience) {
   const RemoteRead& read = *filling.read;
   if (filling.as == LoadedAs::kNothing || !sync_.MayRead()) return std::nullopt;
   const Control now = sync_.control();
@@ -86,7 +104,7 @@ absl::StatusOr<std::optional<std::string>> RemoteCache::EncodeFilling(Filling& f
   }
   const Stamp stamp = read.operation_.stamp();
   if (filling.as == LoadedAs::kValue) {
-    const absl::StatusOr<bool> count = HaveTagRecords(filling.value.tags, *read.control_);
+    const absl::StatusOr<bool> count = HaveTagRecords(filling.value.tags, *read.control_, patience);
     if (!count.ok()) return count.status();
     if (!*count) return std::nullopt;
     ttl = std::min(filling.value.ttl, options_.ttl);
@@ -120,74 +138,37 @@ std::string RemoteCache::EncodeValue(std::string_view key, Stamp stamp, const Co
   return EncodeRemoteEntry(key, entry);
 }
 
-void RemoteCache::ReturnLease(RemoteRead& read, bool may_call) {
-  if (read.holds_lease_ && may_call && sync_.MayCall()) {
-    Succeeded(tier_.EraseIfHead(read.key_, read.replaces_, options_.timeout).status());
+void RemoteCache::ReturnLeases(std::span<RemoteRead* const> reads, Patience& patience,
+                               bool may_call) {
+  std::vector<std::string_view> keys;
+  const RemoteRead* last = nullptr;
+  for (const RemoteRead* const read : reads) {
+    if (!read->holds_lease_) continue;
+    keys.push_back(read->key_);
+    last = read;
   }
-  Finish(read.operation_, read.key_, false);
+  if (may_call && keys.size() == 1) {
+    Succeeded(patience
+                  .Spend([&](absl::Duration timeout) {
+                    return tier_.EraseIfHead(last->key_, last->replaces_, timeout);
+                  })
+                  .status());
+  } else if (may_call && !keys.empty()) {
+    // In one call; what others have put there meanwhile goes, too.
+    Succeeded(
+        patience.Spend([&](absl::Duration timeout) { return tier_.Invalidate(keys, timeout); }));
+  }
+  for (RemoteRead* const read : reads) Finish(read->operation_, read->key_, false);
 }
 
 void RemoteCache::Finish(OwnChanges::Operation& operation, std::string_view key, bool success) {
   if (operation.Finish(success, ProcessClock::NowNanos())) ChangedByOthers(key);
 }
 
-// Whether an entry with these tags that was loaded under `control` counts, now that each of them
-// has a record. The records of tags that have none are made.
-absl::StatusOr<bool> RemoteCache::HaveTagRecords(std::span<const std::string> tags,
-                                                 const ControlBlock& control) {
-  if (tags.empty()) return true;
-  auto records = ReadTags(tags);
-  if (!records.ok()) return records.status();
-  for (size_t i = 0; i < tags.size(); ++i) {
-    std::optional<RemoteTagRecord>& record = (*records)[i];
-    if (!record.has_value() || record->generation != control.generation()) {
-      auto made = MakeTagRecord(tags[i]);
-      if (!made.ok()) return made.status();
-      record = *made;
-    }
-    if (!record.has_value() || !record->Covers(control.generation(), control.clock())) {
-      return false;
-    }
-  }
-  return true;
-}
-
-// nullopt where somebody else made one meanwhile.
-absl::StatusOr<std::optional<RemoteTagRecord>> RemoteCache::MakeTagRecord(const std::string& tag) {
-  const Control control = sync_.control();
-  if (control == nullptr) return std::nullopt;
-  const RemoteTagRecord record = {.generation = control->generation(), .clock = control->clock()};
-  const std::string key = TagKey(tag);
-  auto operation = own_.Begin(key, stamps_.Next());
-  const std::string bytes = EncodeTagRecord(tag, operation.stamp(), record);
-  const auto ticket = tags_.TicketFor(tag);
-  operation.MarkSent();
-  absl::StatusOr<bool> is_made = tier_.SetIfAbsent(key, bytes, TagTtl(), options_.timeout);
-  if (is_made.ok() && !*is_made) is_made = ReplaceTagRecord(tag, bytes, *control);
-  if (Succeeded(is_made.status()) && *is_made) tags_.Learn(tag, ticket, {record});
-  Finish(operation, key, is_made.ok() && *is_made);
-  if (!is_made.ok()) return is_made.status();
-  return *is_made ? std::optional(record) : std::nullopt;
-}
-
-// Where it is of another generation.
-absl::StatusOr<bool> RemoteCache::ReplaceTagRecord(const std::string& tag, std::string_view bytes,
-                                                   const ControlBlock& control) {
-  const std::string key = TagKey(tag);
-  const auto there = tier_.Get(key, options_.timeout);
-  if (!there.ok()) return there.status();
-  if (!there->has_value() || (*there)->empty()) return false;
-  const auto record = DecodeTagRecord(tag, **there);
-  if (record.ok() && record->generation == control.generation()) return false;
-  return tier_.SetIfHead(key, (*there)->substr(0, kHeadBytes), bytes, TagTtl(), options_.timeout);
-}
-
-// A record must be there for as long as any entry that it covers.
-absl::Duration RemoteCache::TagTtl() const { return 2 * (options_.ttl + options_.stale_if_error); }
-
 // --- Writes
 
-std::vector<RemoteWrite> RemoteCache::BeginWrites(std::vector<std::string> keys) {
+std::vector<RemoteWrite> RemoteCache::BeginWrites(std::vector<std::string> keys,
+                                                  bool is_in_memory) {
   std::vector<RemoteWrite> writes(keys.size());
   std::vector<RemoteWrite*> announced;
   std::vector<std::string> intents;
@@ -214,12 +195,20 @@ std::vector<RemoteWrite> RemoteCache::BeginWrites(std::vector<std::string> keys)
   }
   Counters::Add(counters_->writes, keys.size());
   if (announced.empty()) return writes;
-  const auto replaced = tier_.ExchangeMany(changes, kPeekBytes, options_.timeout);
+  Patience patience(options_.timeout);
+  const auto replaced = patience.Spend(
+      [&](absl::Duration timeout) { return tier_.ExchangeMany(changes, kPeekBytes, timeout); });
   const bool succeeded = Succeeded(replaced.status());
   for (size_t i = 0; i < announced.size(); ++i) {
+    announced[i]->patience_ = patience;
     announced[i]->is_missed_ = !succeeded;
-    if (!succeeded || !(*replaced)[i].has_value()) continue;
-    const auto old = PeekEntry(*(*replaced)[i]);
+    if (!succeeded) continue;
+    const auto& head = (*replaced)[i];
+    const auto old = head.has_value() ? PeekEntry(*head) : std::nullopt;
+    // Word of what was replaced may not have come yet, and won't be told from word of this.
+    if (!is_in_memory && !(old.has_value() && own_.IsOwn(announced[i]->key_, old->stamp))) {
+      memory_.Drop(announced[i]->key_);
+    }
     // Of this server only one writes the key at a time: an own one was left behind.
     announced[i]->is_contended_ = old.has_value() && old->kind == RemoteEntryKind::kIntent &&
                                   old->stamp.writer != stamps_.writer();
@@ -228,37 +217,47 @@ std::vector<RemoteWrite> RemoteCache::BeginWrites(std::vector<std::string> keys)
 }
 
 void RemoteCache::CommitWrites(std::span<Committing> committings) {
+  if (committings.empty()) return;
+  // Where the first call failed, there is no other: RemoteSync will remove what it can't be told.
   bool may_call = sync_.MayCall();
+  for (const Committing& committing : committings) {
+    may_call = may_call && !committing.write->is_missed_;
+  }
+  Patience patience = committings[0].write->patience_;
   std::vector<RemoteWrite*> to_check;
   std::vector<RemoteWrite*> to_remove;
-  SetWritten(committings, may_call, to_check, to_remove);
-  if (!to_check.empty()) LeaveToOthers(to_check, may_call, to_remove);
+  SetWritten(committings, patience, may_call, to_check, to_remove);
+  if (!to_check.empty()) LeaveToOthers(to_check, patience, may_call, to_remove);
   if (!to_remove.empty()) {
     std::vector<std::string_view> keys;
     for (const RemoteWrite* const write : to_remove) keys.push_back(write->key_);
-    may_call = may_call && Succeeded(tier_.Invalidate(keys, options_.timeout));
+    may_call = may_call && Succeeded(patience.Spend([&](absl::Duration timeout) {
+                 return tier_.Invalidate(keys, timeout);
+               }));
   }
   for (RemoteWrite* const write : to_remove) {
-    if (!may_call) Miss(write->key_);
+    write->is_missed_ = !may_call;
     Finish(write->operation_, write->key_, false);
   }
-  // What was changed while nobody watched may have been changed elsewhere.
   for (const Committing& committing : committings) {
     const RemoteWrite& write = *committing.write;
-    if (!write.is_reserved_ && !IsWatchedSince(write.watch_)) Miss(write.key_);
+    if (write.is_reserved_) continue;
+    // What was changed while nobody watched may have been changed elsewhere.
+    if (write.is_missed_ || !IsWatchedSince(write.watch_)) Miss(write.key_);
   }
 }
 
-bool RemoteCache::MayCount(const RemoteValue& value, const ControlBlock& control, bool& may_call) {
+bool RemoteCache::MayCount(const RemoteValue& value, const ControlBlock& control,
+                           Patience& patience, bool& may_call) {
   if (!may_call) return false;
-  const absl::StatusOr<bool> count = HaveTagRecords(value.tags, control);
+  const absl::StatusOr<bool> count = HaveTagRecords(value.tags, control, patience);
   may_call = count.ok();
   return count.ok() && *count;
 }
 
 // Puts there what may be; `to_remove` and `to_check` get the others. `may_call` becomes false where
 // the tier failed.
-void RemoteCache::SetWritten(std::span<Committing> committings, bool& may_call,
+void RemoteCache::SetWritten(std::span<Committing> committings, Patience& patience, bool& may_call,
                              std::vector<RemoteWrite*>& to_check,
                              std::vector<RemoteWrite*>& to_remove) {
   std::vector<RemoteWrite*> set;
@@ -274,7 +273,7 @@ void RemoteCache::SetWritten(std::span<Committing> committings, bool& may_call,
       to_check.push_back(&write);
     } else if (write.is_missed_ || !committing.value.has_value() || !sync_.MayRead() ||
                write.control_ == nullptr ||
-               !MayCount(*committing.value, *write.control_, may_call)) {
+               !MayCount(*committing.value, *write.control_, patience, may_call)) {
       to_remove.push_back(&write);
     } else {
       absl::Duration ttl = std::min(committing.value->ttl, options_.ttl);
@@ -289,7 +288,8 @@ void RemoteCache::SetWritten(std::span<Committing> committings, bool& may_call,
   absl::StatusOr<std::vector<bool>> are_set = absl::CancelledError();
   if (may_call) {
     for (RemoteWrite* const write : set) write->operation_.MarkSent();
-    are_set = tier_.SetManyIfHead(changes, options_.timeout);
+    are_set = patience.Spend(
+        [&](absl::Duration timeout) { return tier_.SetManyIfHead(changes, timeout); });
     may_call = Succeeded(are_set.status());
   }
   for (size_t i = 0; i < set.size(); ++i) {
@@ -303,13 +303,14 @@ void RemoteCache::SetWritten(std::span<Committing> committings, bool& may_call,
 
 // Where another server has announced a write since, it will see to the key, at its end or, should
 // it die, by the end of what it announced.
-void RemoteCache::LeaveToOthers(std::span<RemoteWrite* const> writes, bool& may_call,
-                                std::vector<RemoteWrite*>& to_remove) {
+void RemoteCache::LeaveToOthers(std::span<RemoteWrite* const> writes, Patience& patience,
+                                bool& may_call, std::vector<RemoteWrite*>& to_remove) {
   std::vector<std::string_view> keys;
   for (const RemoteWrite* const write : writes) keys.push_back(write->key_);
   absl::StatusOr<std::vector<std::optional<std::string>>> heads = absl::CancelledError();
   if (may_call) {
-    heads = tier_.GetHeads(keys, kPeekBytes, options_.timeout);
+    heads = patience.Spend(
+        [&](absl::Duration timeout) { return tier_.GetHeads(keys, kPeekBytes, timeout); });
     may_call = Succeeded(heads.status());
   }
   for (size_t i = 0; i < writes.size(); ++i) {
@@ -344,25 +345,6 @@ absl::Status RemoteCache::InvalidateKeys(std::span<const std::string> keys) {
   if (!status.ok()) {
     for (const std::string& key : keys) Miss(key);
   }
-  return status;
-}
-
-absl::Status RemoteCache::InvalidateTagged(std::string_view tag) {
-  const uint64_t watch = sync_.watch();
-  const auto control = sync_.Tick();
-  if (!control.ok()) return control.status();
-  const std::string key = TagKey(tag);
-  const RemoteTagRecord record = {.generation = (*control)->generation(),
-                                  .clock = (*control)->clock()};
-  auto operation = own_.Begin(key, stamps_.Next());
-  tags_.Forget(tag);
-  operation.MarkSent();
-  absl::Status status =
-      tier_.Set(key, EncodeTagRecord(tag, operation.stamp(), record), TagTtl(), options_.timeout);
-  if (Succeeded(status) && !IsWatchedSince(watch)) status = NotWatched();
-  // Without a record nothing with the tag counts.
-  if (!status.ok()) Miss(key);
-  Finish(operation, key, status.ok());
   return status;
 }
 

@@ -275,7 +275,7 @@ TEST_F(RemoteCacheTest, AWriterThatDiesLeavesNoOldValueBehind) {
   RemoteServer& b = Start();
   store_.Write("k", ModelStore::Row{"old"});
   (void)b.Get("k");
-  auto writes = a.cache().BeginWrites({"k"});
+  auto writes = a.cache().BeginWrites({"k"}, /*is_in_memory=*/false);
   store_.Write("k", ModelStore::Row{"new"});  // and it dies
   AwaitTold();
   EXPECT_EQ(b.InMemory("k"), std::nullopt);
@@ -355,6 +355,47 @@ TEST_F(RemoteCacheTest, AnEvictedTagRecordMakesEntriesInvalidNotValid) {
   RemoteRead read = a.cache().Read("k", false);
   EXPECT_EQ(read.found(), RemoteRead::Found::kNothing);
   a.cache().Abandon(read);
+}
+
+TEST_F(RemoteCacheTest, ALateInvalidationOfATagUndoesNoneThatCameAfterIt) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  RemoteServer& c = Start();
+  store_.Write("k", ModelStore::Row{"old", {"t"}});
+  bool is_late = false;
+  a.tier().SetGate([&](ModelCall call, std::string_view key) {
+    if (key == TagKey("t") && call == ModelCall::kGet && !is_late) {
+      is_late = true;
+      (void)c.Get("k");
+      store_.Write("k", ModelStore::Row{"new", {"t"}});
+      EXPECT_TRUE(b.cache().InvalidateTagged("t").ok());
+    }
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(a.cache().InvalidateTagged("t").ok());
+  EXPECT_TRUE(is_late);
+  a.tier().SetGate([](ModelCall, std::string_view) { return absl::OkStatus(); });
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, AForeignWriteUnderAnOwnOneIsNotHiddenByIt) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"1"});
+  (void)a.Get("k");
+  AwaitTold();
+  a.tier().HoldChanges();
+  b.Put("k", ModelStore::Row{"2"});
+  a.Put("k", ModelStore::Row{"3"}, {.before_store = [&] { EXPECT_NE(a.InMemory("k"), "1"); }});
+  a.tier().ReleaseChanges();
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, ARefreshFillsNothingWhereNothingIs) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"v"});
+  EXPECT_EQ(a.Load("k", /*is_refresh=*/true), "v");
+  EXPECT_EQ(KindOf("k"), std::nullopt);
 }
 
 TEST_F(RemoteCacheTest, ALoadThatATagsInvalidationOvertookIsNotFilled) {
@@ -447,6 +488,8 @@ TEST_F(RemoteCacheTest, AnOperationWaitsForAtMostOneCall) {
     fail_from(nth);
     EXPECT_EQ(a.Load("k", false), "v");
     EXPECT_LE(a.cache().Stats().failed_calls, failed + 1);
+    a.Put("other", ModelStore::Row{"v", {"t"}});
+    EXPECT_LE(a.cache().Stats().failed_calls, failed + 2);
     a.tier().SetGate([](ModelCall, std::string_view) { return absl::OkStatus(); });
     a.tier().ReleaseChanges();
   }

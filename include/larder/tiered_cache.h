@@ -6,7 +6,6 @@
 #define LARDER_TIERED_CACHE_H_
 
 #include <atomic>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -14,7 +13,6 @@
 #include <new>
 #include <ranges>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -60,7 +58,8 @@ namespace larder {
 // Writes of one key, put or erase, follow each other, each one waiting for the one before; of
 // different keys they go on side by side. Reads and writes of a key are linearizable, whatever is
 // evicted or expires meanwhile, with any policy, as long as nobody else writes to the store: who
-// does should have the cache told, memory().Erase(key).
+// does should have the cache told, by Invalidate. Of servers with a common Options::remote each
+// sees what the others write within the times in docs/semantics.md, "A tier that servers share".
 //
 // WritePolicy::kAround, kThrough: a write that the store fails leaves the cache as it was, and
 // returns the store's error; whether it took place in the store is the store's affair. So cache and
@@ -89,16 +88,15 @@ class TieredCache {
     Store<K, V>* store = nullptr;
     WritePolicy write_policy = WritePolicy::kThrough;
 
-    // A tier between memory and store, which other servers share; keys and values need a Codec.
-    // What one of them writes or invalidates, none has any more, in the tier or in memory, within
-    // the times that docs/semantics.md states. Where the tier is away, all goes on without it.
+    // A tier between memory and store, which servers share. Where it is away, all goes on without
+    // it. Keys and values need a Codec, and equal keys equal bytes.
     RemoteOptions remote = {};
 
     // --- For kBehind only.
     WriteBehindOptions write_behind = {};
-    // Told of each write that failed for good, after the dead-letter file, if there is one, has it;
-    // on a thread that writes to the store. Where it throws it is told again later. Without it, and
-    // without the file, a line goes to stderr.
+    // Told of each write that failed for good, after the dead-letter file has it; on a thread that
+    // writes to the store. Where it throws it is told again later. Without it, and without the
+    // file, a line goes to stderr.
     std::function<void(const DeadLetter<K, V>&)> on_dead_letter = nullptr;
 
     // --- Warm restart, see snapshot.h; keys and values need a Codec. Empty: none. Create loads the
@@ -109,8 +107,8 @@ class TieredCache {
     // Each cache needs a path of its own: what is there is replaced, whatever it is.
     std::string snapshot_path = {};
     // How often one is saved beside, > 0. It is found after a crash; entries that were written
-    // since it was saved are then as old as it is, until their ttl ends. Infinite: never, and a
-    // crash leaves none. Keys with queued writes are left out.
+    // since are then as old as it is, until their ttl ends. Infinite: never. Keys with queued
+    // writes are left out.
     absl::Duration snapshot_interval = absl::InfiniteDuration();
     // One that is older isn't loaded. > 0
     absl::Duration snapshot_max_age = absl::InfiniteDuration();
@@ -128,7 +126,7 @@ class TieredCache {
   TieredCache(const TieredCache&) = delete;
   TieredCache& operator=(const TieredCache&) = delete;
 
-  // --- Reads. As those of Cache, with the queue and the store as loader; a key that isn't there is
+  // --- Reads. As those of Cache, with queue, tier and store as loader; where none has it,
   // NotFound.
 
   template <class Q = K>
@@ -171,14 +169,12 @@ class TieredCache {
   // Removes what `key` has; OK also where that is nothing. Errors as Put.
   template <class Q = K>
   absl::Status Erase(const Q& key) {
-    return Write(static_cast<std::conditional_t<std::same_as<Q, K>, const K&, K>>(key), nullptr,
-                 PutOptions::Default());
+    return Write(K(key), nullptr, PutOptions::Default());
   }
 
-  // --- Invalidation, on all servers that share the remote tier, and there, of what was changed in
-  // the store behind their backs. As the methods of Cache: this server has none of it once they
-  // return; the others, soon after. An error says why the tier can't be told now: it will be, once
-  // it is back.
+  // --- Invalidation of what was changed in the store directly, on all servers and in the tier that
+  // they share: here, before these return; elsewhere, soon after. An error says why the tier can't
+  // be told now: it will be.
 
   template <class Q = K>
   absl::Status Invalidate(const Q& key) {
@@ -234,9 +230,8 @@ class TieredCache {
 
   // --- The rest.
 
-  // The cache itself: to invalidate (Erase, Expire, InvalidateTag, Clear, ...) what was changed
-  // behind its back, on this server alone, and to look at what it has. What is put there directly
-  // isn't in the store.
+  // The cache itself: to invalidate (Erase, Expire, InvalidateTag, Clear, ...) on this server
+  // alone, and to look at what it has. What is put there directly isn't in the store.
   Memory& memory() { return *memory_; }
 
   TieredStats Stats() const;
@@ -298,7 +293,7 @@ TieredCache<K, V, Policy, Hash, Eq>::TieredCache(const Options& options,
       memory_(std::move(memory)),
       remote_(std::move(remote)),
       queue_(std::move(queue)),
-      reader_(remote_.store(), queue_, writes_),
+      reader_(remote_.store(), queue_, writes_, remote_.queued_limit()),
       bulk_reader_(reader_),
       snapshots_(SnapshotSettings(options)) {}
 
@@ -316,8 +311,9 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
   absl::StatusOr<std::unique_ptr<Memory>> memory = Memory::Create(options.cache);
   if (!memory.ok()) return memory.status();
   Remote remote;
-  absl::Status opened = remote.Open(options.remote, options.store,
-                                    options.write_policy != WritePolicy::kAround, memory->get());
+  absl::Status opened =
+      remote.Open(options.remote, options.store, options.write_policy != WritePolicy::kAround,
+                  options.cache.ttl, memory->get());
   if (!opened.ok()) return opened;
   std::shared_ptr<Queue> queue;
   const bool is_behind = options.write_policy == WritePolicy::kBehind;
@@ -438,8 +434,10 @@ absl::Status TieredCache<K, V, Policy, Hash, Eq>::WriteToStore(const K& key, con
 template <class K, class V, EvictionPolicy Policy, class Hash, class Eq>
 void TieredCache<K, V, Policy, Hash, Eq>::Apply(const K& key, V* value, const PutOptions& options) {
   // What the cache can't take must not leave an older value there.
+  PutOptions limited;
+  const PutOptions& its = remote_.ForMemory(options, limited);
   try {
-    if (value != nullptr && memory_->Put(key, std::move(*value), options).ok()) return;
+    if (value != nullptr && memory_->Put(key, std::move(*value), its).ok()) return;
   } catch (...) {
     memory_->Erase(key);
     throw;

@@ -128,7 +128,7 @@ class RemoteServer : private internal::RemoteCache::Memory {
   void Put(const std::string& key, std::optional<ModelStore::Row> row,
            const RemoteHooks& hooks = {}) {
     const uint64_t mark = cache_->ForeignMark(key);
-    auto writes = cache_->BeginWrites({key});
+    auto writes = cache_->BeginWrites({key}, /*is_in_memory=*/false);
     hooks.before_store();
     store_.Write(key, row);
     hooks.after_store();

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "larder/internal/own_changes.h"
+#include "larder/internal/process_clock.h"
 #include "larder/internal/remote_control.h"
 #include "larder/internal/remote_entry.h"
 #include "larder/internal/remote_sync.h"
@@ -32,6 +33,25 @@ struct RemoteValue {
   std::string payload = {};
   std::vector<std::string> tags = {};
   absl::Duration ttl = absl::InfiniteDuration();  // at most that of RemoteOptions
+};
+
+// What is left of the time for which one operation may wait for the tier, in however many calls.
+class Patience {
+ public:
+  Patience() = default;
+  explicit Patience(absl::Duration left) : left_(left) {}
+
+  // The result of call(timeout), whose time is taken off.
+  template <class Call>
+  auto Spend(const Call& call) {
+    const int64_t start = ProcessClock::NowNanos();
+    auto result = call(left_);
+    left_ -= absl::Nanoseconds(ProcessClock::NowNanos() - start);
+    return result;
+  }
+
+ private:
+  absl::Duration left_ = absl::ZeroDuration();
 };
 
 // A read of one key: what was found, and perhaps the right to put there what the store says.
@@ -61,6 +81,7 @@ class RemoteRead {
   std::vector<std::string> tags_;
   absl::Duration remaining_ = absl::InfiniteDuration();
 
+  Patience patience_;
   bool is_bypassed_ = false;         // the tier wasn't asked, or failed
   bool is_loaded_by_other_ = false;  // another server has a lease
 
@@ -78,6 +99,7 @@ class RemoteWrite {
   friend class RemoteCache;
 
   std::string key_;
+  Patience patience_;
   bool is_reserved_ = false;  // not for the tier
   bool is_missed_ = false;    // the tier doesn't know that the key is being written
   uint64_t watch_ = 0;        // RemoteSync::watch() when it began
@@ -87,11 +109,12 @@ class RemoteWrite {
 };
 
 // The tier as a server sees it: reads that may fill it, writes that make everybody forget, and word
-// of what others do. docs/design.md, "Redis", has the protocol, and why it holds.
+// of what others do. docs/design.md, "A tier that servers share", has the protocol, and why it
+// holds.
 //
-// No call fails because of the tier: where that is away, reads find nothing, and what must be
-// removed there is remembered. No call waits for the tier longer than RemoteOptions::timeout, but
-// for what wait_for_other_loads adds. Keys are bytes.
+// No read or write fails because of the tier: where that is away, reads find nothing, and what must
+// be removed there is remembered. None waits for the tier longer than RemoteOptions::timeout in
+// all, but for what wait_for_other_loads adds. Keys are bytes.
 //
 // Thread safety: all methods may be called from any thread.
 class RemoteCache final : private RemoteSync::Target {
@@ -112,16 +135,16 @@ class RemoteCache final : private RemoteSync::Target {
   static absl::StatusOr<std::unique_ptr<RemoteCache>> Create(const RemoteOptions& options,
                                                              std::string schema, Memory* memory);
 
-  // Stops what runs beside; from now on nothing is called in Memory. No other call may be running,
-  // but for reads.
   ~RemoteCache() override;
+  // Stops the thread; from now on the tier isn't used. What is under way may still call Memory.
   void Stop();
 
   // --- Reads. What isn't found is to be loaded from the store, and then one of Fill,
   // FillNegative or Abandon has to be called.
 
-  // `is_refresh`: memory has a value; what the tier has is taken only in the first half of its
-  // life.
+  // `is_refresh`: memory has an older value. What the tier has is taken only in the first half of
+  // its life; where it has nothing, it isn't filled, since memory is told of that, and loses the
+  // older value.
   RemoteRead Read(std::string key, bool is_refresh);
   // One round trip, and one more where some aren't there. Some may be read as not there that are.
   std::vector<RemoteRead> ReadMany(std::vector<std::string> keys);
@@ -146,7 +169,9 @@ class RemoteCache final : private RemoteSync::Target {
 
   // --- Writes. BeginWrites, then the store, then CommitWrites; not two of one key at a time.
 
-  std::vector<RemoteWrite> BeginWrites(std::vector<std::string> keys);
+  // `is_in_memory`: memory has what is being written already; else it drops what it may have got
+  // from before a change that it hasn't been told of.
+  std::vector<RemoteWrite> BeginWrites(std::vector<std::string> keys, bool is_in_memory);
   struct Committing {
     RemoteWrite* write;
     // What the key has now; nullopt: nothing, or it isn't known.
@@ -159,7 +184,7 @@ class RemoteCache final : private RemoteSync::Target {
   uint64_t ForeignMark(std::string_view key) const { return foreign_.Of(key); }
 
   // --- Invalidation, on all servers but this one's memory. An error says why it is delayed: what
-  // must go goes when the tier is back.
+  // must go goes when the tier is back. All but InvalidateKeys may take some timeouts.
 
   absl::Status InvalidateKeys(std::span<const std::string> keys);
   absl::Status InvalidateTagged(std::string_view tag);
@@ -178,6 +203,7 @@ class RemoteCache final : private RemoteSync::Target {
   // How each call of the tier ended; returns whether it did well.
   bool Succeeded(const absl::Status& status);
   bool MayRead(std::string_view key) const;
+  static absl::Status NotWatched();
   bool IsWatchedSince(uint64_t watch) const { return watch != 0 && sync_.watch() == watch; }
 
   // --- remote_cache.cc
@@ -187,29 +213,38 @@ class RemoteCache final : private RemoteSync::Target {
   void TakeEntry(RemoteRead& read, const RemoteEntry& entry, bool is_refresh);
   void TakePlain(RemoteRead& read, std::string_view bytes);
   void MayReplace(RemoteRead& read, std::string_view bytes);
-  void Lease(std::span<RemoteRead* const> reads);
+  void Lease(std::span<RemoteRead* const> reads, Patience& patience);
   void WaitForOther(RemoteRead& read);
-  absl::StatusOr<bool> AreTagsValid(const RemoteEntry& entry);
+
+  // --- remote_cache_tags.cc
+  absl::StatusOr<bool> AreTagsValid(const RemoteEntry& entry, Patience& patience);
+  bool LearnTags(std::span<RemoteRead* const> reads,
+                 const std::vector<std::optional<std::string>>& values, Patience& patience);
   absl::StatusOr<std::vector<std::optional<RemoteTagRecord>>> ReadTags(
-      std::span<const std::string> tags);
+      std::span<const std::string> tags, Patience& patience);
+  absl::StatusOr<bool> HaveTagRecords(std::span<const std::string> tags,
+                                      const ControlBlock& control, Patience& patience);
+  absl::StatusOr<RemoteTagRecord> MakeTagRecord(const std::string& tag, Patience& patience);
+  absl::StatusOr<RemoteTagRecord> PutTagRecord(const std::string& tag,
+                                               const RemoteTagRecord& record, bool raises,
+                                               Patience& patience);
+  absl::Duration TagTtl() const;
 
   // --- remote_cache_writes.cc
-  absl::StatusOr<std::optional<std::string>> EncodeFilling(Filling& filling, absl::Duration& ttl);
+  absl::StatusOr<std::optional<std::string>> EncodeFilling(Filling& filling, absl::Duration& ttl,
+                                                           Patience& patience);
   std::string EncodeValue(std::string_view key, Stamp stamp, const ControlBlock& control,
                           const RemoteValue& value, absl::Duration& ttl) const;
-  void ReturnLease(RemoteRead& read, bool may_call);
+  void Put(std::span<Filling* const> filled, absl::Span<const SharedTier::Change> changes,
+           Patience& patience, bool& may_call);
+  void ReturnLeases(std::span<RemoteRead* const> reads, Patience& patience, bool may_call);
   void Finish(OwnChanges::Operation& operation, std::string_view key, bool success);
-  absl::StatusOr<bool> HaveTagRecords(std::span<const std::string> tags,
-                                      const ControlBlock& control);
-  absl::StatusOr<std::optional<RemoteTagRecord>> MakeTagRecord(const std::string& tag);
-  absl::StatusOr<bool> ReplaceTagRecord(const std::string& tag, std::string_view bytes,
-                                        const ControlBlock& control);
-  absl::Duration TagTtl() const;
-  bool MayCount(const RemoteValue& value, const ControlBlock& control, bool& may_call);
-  void SetWritten(std::span<Committing> committings, bool& may_call,
+  bool MayCount(const RemoteValue& value, const ControlBlock& control, Patience& patience,
+                bool& may_call);
+  void SetWritten(std::span<Committing> committings, Patience& patience, bool& may_call,
                   std::vector<RemoteWrite*>& to_check, std::vector<RemoteWrite*>& to_remove);
   void Miss(std::string_view key);
-  void LeaveToOthers(std::span<RemoteWrite* const> writes, bool& may_call,
+  void LeaveToOthers(std::span<RemoteWrite* const> writes, Patience& patience, bool& may_call,
                      std::vector<RemoteWrite*>& to_remove);
 
   // --- remote_cache_changes.cc; RemoteSync::Target

@@ -14,10 +14,22 @@
 
 namespace larder::internal {
 
-// Keys that begin with this are larder's own, not entries.
+// Keys that begin with this are larder's own, not entries, ...
 inline constexpr std::string_view kReservedKeys = "larder.";
+// ... but for those that begin with this: the rest is an entry's key that would be one of those.
+inline constexpr std::string_view kEscapedKeys = "larder.key.";
 
-inline bool IsReservedKey(std::string_view key) { return key.starts_with(kReservedKeys); }
+inline bool IsReservedKey(std::string_view key) {
+  return key.starts_with(kReservedKeys) && !key.starts_with(kEscapedKeys);
+}
+
+// Where an entry is in the tier, and the key of the entry that is there.
+inline std::string EscapedKey(std::string key) {
+  return key.starts_with(kReservedKeys) ? std::string(kEscapedKeys) + key : key;
+}
+inline std::string_view UnescapedKey(std::string_view key) {
+  return key.starts_with(kEscapedKeys) ? key.substr(kEscapedKeys.size()) : key;
+}
 
 // Names one operation on one key: no two of a tier have the same.
 struct Stamp {

@@ -39,11 +39,11 @@ namespace larder::internal {
 template <class K>
 std::optional<std::string> RemoteKey(const K& key) {
   if constexpr (StringLike<K>) {
-    return std::string(std::string_view(key));
+    return EscapedKey(std::string(std::string_view(key)));
   } else {
     std::string bytes;
     if (!Encode(key, &bytes).ok()) return std::nullopt;
-    return bytes;
+    return EscapedKey(std::move(bytes));
   }
 }
 
@@ -70,7 +70,8 @@ class RemoteStore final : public Store<K, V>, private RemoteCache::Memory {
   static absl::StatusOr<std::shared_ptr<RemoteStore>> Open(const RemoteOptions& options,
                                                            Store<K, V>* store, bool keeps_writes,
                                                            RemoteMemory<K> memory) {
-    std::shared_ptr<RemoteStore> remote(new RemoteStore(store, keeps_writes, std::move(memory)));
+    std::shared_ptr<RemoteStore> remote(
+        new RemoteStore(store, keeps_writes, options.ttl, std::move(memory)));
     auto cache = RemoteCache::Create(options, SchemaOf<V>(), remote.get());
     if (!cache.ok()) return cache.status();
     remote->cache_ = *std::move(cache);
@@ -106,12 +107,13 @@ class RemoteStore final : public Store<K, V>, private RemoteCache::Memory {
   absl::Status Erase(const K& key, const WriteId& id) override {
     return WriteEntry({.key = key, .value = nullptr, .id = id});
   }
+  // Of a queue, whose writes are in memory before they are here.
   std::vector<absl::Status> WriteMany(std::span<const StoreWrite<K, V>> writes) override {
-    return WriteAnnounced(writes, [&] { return store_->WriteMany(writes); });
+    return WriteAnnounced(writes, /*is_in_memory=*/true, [&] { return store_->WriteMany(writes); });
   }
   // As Store::Write, or Erase, with the options of the write.
   absl::Status WriteEntry(const StoreWrite<K, V>& write) {
-    return WriteAnnounced({&write, 1},
+    return WriteAnnounced({&write, 1}, /*is_in_memory=*/false,
                           [&]() -> std::vector<absl::Status> {
                             return {write.value == nullptr
                                         ? store_->Erase(write.key, write.id)
@@ -141,8 +143,31 @@ class RemoteStore final : public Store<K, V>, private RemoteCache::Memory {
  private:
   using Found = RemoteRead::Found;
 
-  RemoteStore(Store<K, V>* store, bool keeps_writes, RemoteMemory<K> memory)
-      : store_(store), keeps_writes_(keeps_writes), memory_(std::move(memory)) {}
+  // Gives back, at the end of its scope, what reads were to fill and didn't.
+  class Abandoning {
+   public:
+    Abandoning(RemoteCache& cache, std::span<RemoteRead> reads) : cache_(cache), reads_(reads) {}
+    ~Abandoning() {
+      std::vector<RemoteCache::Filling> fillings;
+      for (RemoteRead& read : reads_) fillings.push_back({.read = &read});
+      cache_.FillMany(fillings);
+    }
+    Abandoning(const Abandoning&) = delete;
+    Abandoning& operator=(const Abandoning&) = delete;
+
+   private:
+    RemoteCache& cache_;
+    const std::span<RemoteRead> reads_;
+  };
+
+  RemoteStore(Store<K, V>* store, bool keeps_writes, absl::Duration ttl, RemoteMemory<K> memory)
+      : store_(store), keeps_writes_(keeps_writes), ttl_(ttl), memory_(std::move(memory)) {}
+
+  // Nothing is to be longer in memory than it would be in the tier.
+  void Limit(absl::StatusOr<Loaded<V>>& loaded) const {
+    if (!loaded.ok()) return;
+    loaded->ttl_limit = std::min(loaded->ttl_limit.value_or(ttl_), ttl_);
+  }
 
   // What was found in the tier; nullopt: the store has to be asked.
   std::optional<absl::StatusOr<Loaded<V>>> Take(RemoteRead& read);
@@ -151,19 +176,26 @@ class RemoteStore final : public Store<K, V>, private RemoteCache::Memory {
   // What the store says, and the tier is to have.
   static RemoteCache::Filling FillingFor(RemoteRead& read, const absl::StatusOr<Loaded<V>>& loaded);
   // Has the store written by `write_store`, between word of it to the other servers and its
-  // result's.
+  // result's. `is_in_memory`: memory has the values already.
   template <class WriteStore>
   std::vector<absl::Status> WriteAnnounced(std::span<const StoreWrite<K, V>> writes,
-                                           const WriteStore& write_store);
+                                           bool is_in_memory, const WriteStore& write_store);
   std::optional<RemoteValue> ValueOf(const StoreWrite<K, V>& write) const;
 
   // --- RemoteCache::Memory
+
+  // What a removal listener throws has nobody to go to; the entry is gone by then.
   template <class Function, class... Args>
   void InMemory(const Function& function, const Args&... args) {
     const OpenCalls::Call call(memory_calls_);
-    if (call.is_let_in() && function) function(args...);
+    if (!call.is_let_in() || !function) return;
+    try {
+      function(args...);
+    } catch (...) {
+    }
   }
-  void Drop(std::string_view bytes) override {
+  void Drop(std::string_view key_in_tier) override {
+    const std::string_view bytes = UnescapedKey(key_in_tier);
     if constexpr (StringLike<K>) {
       InMemory(memory_.drop, K(bytes));
     } else if (const absl::StatusOr<K> key = Decode<K>(bytes); key.ok()) {
@@ -176,6 +208,7 @@ class RemoteStore final : public Store<K, V>, private RemoteCache::Memory {
 
   Store<K, V>* const store_;
   const bool keeps_writes_;
+  const absl::Duration ttl_;
   const RemoteMemory<K> memory_;
   OpenCalls memory_calls_;
   std::unique_ptr<RemoteCache> cache_;
@@ -188,19 +221,18 @@ absl::StatusOr<Loaded<V>> RemoteStore<K, V>::LoadEntry(const K& key, LoadContext
   std::optional<std::string> bytes = RemoteKey(key);
   if (!bytes.has_value()) return store_->LoadEntry(key, context);
   RemoteRead read = cache_->Read(*std::move(bytes), context.old_value() != nullptr);
+  const Abandoning abandoning(*cache_, {&read, 1});
   if (auto found = Take(read); found.has_value()) return *std::move(found);
-  absl::StatusOr<Loaded<V>> loaded = absl::CancelledError();
-  try {
-    loaded = store_->LoadEntry(key, context);
-  } catch (...) {
-    cache_->Abandon(read);
-    throw;
-  }
+  absl::StatusOr<Loaded<V>> loaded = store_->LoadEntry(key, context);
   RemoteCache::Filling filling = FillingFor(read, loaded);
   cache_->FillMany({&filling, 1});
-  if (!loaded.ok() && !absl::IsNotFound(loaded.status()) && !context.not_modified()) {
+  // Then memory goes on with what it has, which may be older than what the tier has now.
+  if (context.stop_token().stop_requested()) Drop(RemoteKey(key).value_or(""));
+  // A refresh that fails leaves memory's value as it is.
+  if (!loaded.ok() && !absl::IsNotFound(loaded.status()) && context.old_value() == nullptr) {
     if (auto expired = TakeExpired(read); expired.has_value()) return *std::move(expired);
   }
+  Limit(loaded);
   return loaded;
 }
 
@@ -215,6 +247,7 @@ std::vector<absl::StatusOr<Loaded<V>>> RemoteStore<K, V>::LoadEntries(std::span<
     bytes.push_back(*std::move(encoded));
   }
   std::vector<RemoteRead> reads = cache_->ReadMany(std::move(bytes));
+  const Abandoning abandoning(*cache_, reads);
   std::vector<absl::StatusOr<Loaded<V>>> results;
   results.reserve(keys.size());
   std::vector<size_t> places;
@@ -227,27 +260,22 @@ std::vector<absl::StatusOr<Loaded<V>>> RemoteStore<K, V>::LoadEntries(std::span<
     rest.push_back(keys[i]);
   }
   if (rest.empty()) return results;
-  std::vector<RemoteCache::Filling> fillings;
-  for (const size_t place : places) fillings.push_back({.read = &reads[place]});
-  std::vector<absl::StatusOr<Loaded<V>>> loaded;
-  try {
-    loaded = store_->LoadEntries(rest);
-  } catch (...) {
-    cache_->FillMany(fillings);
-    throw;
-  }
-  for (size_t i = 0; i < std::min(loaded.size(), rest.size()); ++i) {
-    fillings[i] = FillingFor(reads[places[i]], loaded[i]);
-  }
-  cache_->FillMany(fillings);
+  std::vector<absl::StatusOr<Loaded<V>>> loaded = store_->LoadEntries(rest);
   if (loaded.size() != rest.size()) {
+    // Whose they are, nobody knows.
     loaded.assign(rest.size(),
                   absl::InternalError(absl::StrCat("the store returned ", loaded.size(),
                                                    " results for ", rest.size(), " keys")));
   }
+  std::vector<RemoteCache::Filling> fillings;
+  for (size_t i = 0; i < rest.size(); ++i) {
+    fillings.push_back(FillingFor(reads[places[i]], loaded[i]));
+  }
+  cache_->FillMany(fillings);
   for (size_t i = 0; i < rest.size(); ++i) {
     absl::StatusOr<Loaded<V>>& result = results[places[i]];
     result = std::move(loaded[i]);
+    Limit(result);
     if (result.ok() || absl::IsNotFound(result.status())) continue;
     if (auto expired = TakeExpired(reads[places[i]]); expired.has_value()) {
       result = *std::move(expired);
@@ -286,10 +314,13 @@ RemoteCache::Filling RemoteStore<K, V>::FillingFor(RemoteRead& read,
   RemoteCache::Filling filling = {.read = &read};
   if (absl::IsNotFound(loaded.status())) {
     filling.as = RemoteCache::LoadedAs::kNegative;
-  } else if (loaded.ok() && Encode(loaded->value, &filling.value.payload).ok()) {
-    filling.as = RemoteCache::LoadedAs::kValue;
-    filling.value.tags = loaded->tags;
+  } else if (loaded.ok()) {
     filling.value.ttl = loaded->ttl.value_or(absl::InfiniteDuration());
+    // One that isn't positive is for memory to complain of.
+    const bool may_fill = filling.value.ttl > absl::ZeroDuration() &&
+                          Encode(loaded->value, &filling.value.payload).ok();
+    if (may_fill) filling.as = RemoteCache::LoadedAs::kValue;
+    filling.value.tags = loaded->tags;
   }
   return filling;
 }
@@ -299,7 +330,7 @@ RemoteCache::Filling RemoteStore<K, V>::FillingFor(RemoteRead& read,
 template <class K, class V>
 template <class WriteStore>
 std::vector<absl::Status> RemoteStore<K, V>::WriteAnnounced(
-    std::span<const StoreWrite<K, V>> writes, const WriteStore& write_store) {
+    std::span<const StoreWrite<K, V>> writes, bool is_in_memory, const WriteStore& write_store) {
   std::vector<std::string> keys;
   std::vector<size_t> places;
   for (size_t i = 0; i < writes.size(); ++i) {
@@ -308,7 +339,10 @@ std::vector<absl::Status> RemoteStore<K, V>::WriteAnnounced(
     keys.push_back(*std::move(key));
     places.push_back(i);
   }
-  std::vector<RemoteWrite> announced = cache_->BeginWrites(std::move(keys));
+  // Before anything is changed: a Codec may throw.
+  std::vector<std::optional<RemoteValue>> values;
+  for (const size_t place : places) values.push_back(ValueOf(writes[place]));
+  std::vector<RemoteWrite> announced = cache_->BeginWrites(std::move(keys), is_in_memory);
   std::vector<RemoteCache::Committing> committings;
   committings.reserve(announced.size());
   for (RemoteWrite& write : announced) committings.push_back({.write = &write});
@@ -319,9 +353,9 @@ std::vector<absl::Status> RemoteStore<K, V>::WriteAnnounced(
     cache_->CommitWrites(committings);
     throw;
   }
-  for (size_t i = 0; i < places.size(); ++i) {
-    if (places[i] >= results.size() || !results[places[i]].ok()) continue;
-    committings[i].value = ValueOf(writes[places[i]]);
+  // With another number of results nobody knows which write did well.
+  for (size_t i = 0; i < places.size() && results.size() == writes.size(); ++i) {
+    if (results[places[i]].ok()) committings[i].value = std::move(values[i]);
   }
   cache_->CommitWrites(committings);
   return results;

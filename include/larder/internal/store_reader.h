@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "larder/internal/hash.h"
 #include "larder/internal/key_locks.h"
 #include "larder/internal/store_queue.h"
@@ -40,9 +41,13 @@ class StoreReader {
   using Queue = StoreQueue<K, V, Eq>;
 
   // `queue`: nullptr where writes don't wait. `writes`: held for each key while it is written.
+  // `queued_limit`: how long what is read from the queue may be kept.
   StoreReader(std::shared_ptr<Store<K, V>> store, std::shared_ptr<const Queue> queue,
-              std::shared_ptr<KeyLocks> writes)
-      : store_(std::move(store)), queue_(std::move(queue)), writes_(std::move(writes)) {}
+              std::shared_ptr<KeyLocks> writes, absl::Duration queued_limit)
+      : store_(std::move(store)),
+        queue_(std::move(queue)),
+        writes_(std::move(writes)),
+        queued_limit_(queued_limit) {}
 
   absl::StatusOr<Loaded<V>> operator()(const K& key, LoadContext<V>& context) const {
     const uint64_t hash = StoreHash<Hash>(key);
@@ -64,19 +69,21 @@ class StoreReader {
     return queue_ == nullptr ? nullptr : queue_->Find(hash, key);
   }
 
-  static absl::StatusOr<Loaded<V>> FromQueue(const typename Queue::Queued& write) {
+  absl::StatusOr<Loaded<V>> FromQueue(const typename Queue::Queued& write) const {
     if (!write.value.has_value()) return absl::NotFoundError("erased");
     return Loaded<V>{.value = *write.value,
                      .ttl = write.options.ttl,
                      .idle_ttl = write.options.idle_ttl,
                      .weight = write.options.weight,
                      .refresh_after = write.options.refresh_after,
-                     .tags = write.options.tags};
+                     .tags = write.options.tags,
+                     .ttl_limit = queued_limit_};
   }
 
   std::shared_ptr<Store<K, V>> store_;
   std::shared_ptr<const Queue> queue_;
   std::shared_ptr<KeyLocks> writes_;
+  absl::Duration queued_limit_;
 };
 
 // The same for many keys, of which the store is asked for the rest in one call.

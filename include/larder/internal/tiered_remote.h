@@ -14,9 +14,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "larder/codec.h"
 #include "larder/internal/hash.h"
 #include "larder/internal/remote_store.h"
+#include "larder/options.h"
 #include "larder/remote_options.h"
 #include "larder/remote_stats.h"
 #include "larder/store.h"
@@ -46,13 +48,16 @@ class TieredRemote {
     return options.Validate();
   }
 
-  // `memory` must live until Close. `keeps_writes`: as RemoteStore's.
+  // `memory` must live until Close; `memory_ttl`: its own. `keeps_writes`: as RemoteStore's.
   template <class Memory>
   absl::Status Open(const RemoteOptions& options, Store<K, V>* store, bool keeps_writes,
-                    Memory* memory) {
+                    absl::Duration memory_ttl, Memory* memory) {
     // Shares nothing: the store isn't ours.
     store_ = std::shared_ptr<Store<K, V>>(std::shared_ptr<void>(), store);
     if (options.tier == nullptr) return absl::OkStatus();
+    memory_ttl_ = memory_ttl;
+    ttl_ = options.ttl;
+    queued_limit_ = options.unverified_ttl;
     if constexpr (kCodable) {
       auto opened = RemoteStore<K, V>::Open(options, store, keeps_writes, Target(memory));
       if (!opened.ok()) return opened.status();
@@ -65,6 +70,19 @@ class TieredRemote {
   void Close() {
     With([](auto& remote) { remote.Close(); });
   }
+
+  // What a write may say about its entry in memory: it stays there no longer than in the tier.
+  // `limited` is where that is put if it isn't what was given.
+  const PutOptions& ForMemory(const PutOptions& options, PutOptions& limited) const {
+    if (options.ttl.value_or(memory_ttl_) <= ttl_) return options;
+    limited = options;
+    limited.ttl = ttl_;
+    return limited;
+  }
+
+  // What is read from the queue may have been overwritten by another server once it leaves that,
+  // and word of it have come before.
+  absl::Duration queued_limit() const { return queued_limit_; }
 
   // What reads go through, and write-behind.
   const std::shared_ptr<Store<K, V>>& store() const { return store_; }
@@ -134,6 +152,9 @@ class TieredRemote {
     }
   }
 
+  absl::Duration memory_ttl_ = absl::InfiniteDuration();
+  absl::Duration ttl_ = absl::InfiniteDuration();  // the tier's
+  absl::Duration queued_limit_ = absl::InfiniteDuration();
   std::shared_ptr<Store<K, V>> store_;
   std::shared_ptr<RemoteStore<K, V>> remote_;  // nullptr: there is none
 };
