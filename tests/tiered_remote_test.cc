@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -115,6 +116,7 @@ TEST_F(TieredRemoteTest, EachPolicyMakesTheOthersForgetAndKeepsItsOwn) {
     options_.remote.tier = &tier_;
     OpenBoth();
     EXPECT_EQ(GetFromOther("k"), "old");
+    AwaitTold();  // of the fill
     ASSERT_TRUE(tiered_->Put("k", "new", {.tags = {"t"}}).ok());
     ASSERT_TRUE(tiered_->Flush(absl::Seconds(20)).ok());
     AwaitTold();
@@ -201,6 +203,65 @@ TEST_F(TieredRemoteTest, AnExpiredValueIsReturnedWhereTheStoreFails) {
   EXPECT_EQ(other_->Stats().remote.stale_hits, 1u);
   clock_.Advance(absl::Seconds(2));
   EXPECT_FALSE(other_->memory().Contains("k"));
+}
+
+TEST_F(TieredRemoteTest, AListenerThatThrowsStopsNothing) {
+  options_.cache.on_removal = [](const std::string&, const std::string&, RemovalCause cause) {
+    if (cause == RemovalCause::kErased) throw std::runtime_error("listener");
+  };
+  store_.SetRow("k", "old");
+  OpenBoth();
+  EXPECT_EQ(Get("k"), "old");
+  AwaitTold();
+  redis_.Remove("k");
+  AwaitTold();
+  EXPECT_FALSE(tiered_->memory().Contains("k"));
+}
+
+TEST_F(TieredRemoteTest, AStoreThatMixesUpItsResultsFillsNothing) {
+  class ShortStore : public ScriptedStore {
+    std::vector<absl::StatusOr<Loaded<std::string>>> LoadEntries(
+        std::span<const std::string>) override {
+      return {Loaded<std::string>{.value = "whose?"}};
+    }
+  } store;
+  options_.store = &store;
+  OpenBoth();
+  for (const auto& value : tiered_->GetAll(Strings{"1", "2"})) {
+    EXPECT_EQ(value.status().code(), absl::StatusCode::kInternal);
+  }
+  EXPECT_EQ(redis_.Peek("1"), std::nullopt);
+  other_.reset();
+  End();
+}
+
+TEST_F(TieredRemoteTest, KeysLikeLardersOwnAreEntriesLikeOthers) {
+  OpenBoth();
+  ASSERT_TRUE(tiered_->Put("larder.control", "mine").ok());
+  AwaitTold();
+  EXPECT_EQ(GetFromOther("larder.control"), "mine");
+  EXPECT_EQ(other_->Stats().remote.hits, 1u);
+  ASSERT_TRUE(tiered_->Invalidate("larder.control").ok());
+  store_.SetRow("larder.control", "new");
+  ASSERT_TRUE(tiered_->InvalidatePrefix("larder.c").ok());
+  AwaitTold();
+  EXPECT_EQ(GetFromOther("larder.control"), "new");
+  EXPECT_EQ(other_->Stats().remote.generations + tiered_->Stats().remote.generations, 1u);
+}
+
+TEST_F(TieredRemoteTest, NothingIsLongerInMemoryThanInTheTier) {
+  options_.cache.ttl = absl::Hours(1);
+  store_.SetRow("read", "v");
+  OpenBoth();
+  EXPECT_EQ(Get("read"), "v");
+  ASSERT_TRUE(tiered_->Put("put", "v", {.ttl = absl::Hours(2)}).ok());
+  AwaitTold();
+  clock_.Advance(absl::Minutes(10) - absl::Nanoseconds(1));
+  EXPECT_TRUE(tiered_->memory().Contains("read"));
+  EXPECT_TRUE(tiered_->memory().Contains("put"));
+  clock_.Advance(absl::Nanoseconds(1));
+  EXPECT_FALSE(tiered_->memory().Contains("read"));
+  EXPECT_FALSE(tiered_->memory().Contains("put"));
 }
 
 TEST_F(TieredRemoteTest, AThrowingStoreLeavesNoLease) {
