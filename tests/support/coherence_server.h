@@ -296,6 +296,7 @@ class CoherenceServer {
   }
 
   void Erase(int key) {
+    erased_at_[key] = MonotonicNow();
     const absl::Status status = cache_->Erase(CoherenceTruth::KeyName(key));
     if (!status.ok()) Problem(absl::StrCat("Erase failed: ", status.ToString()));
     ++state_.writes;
@@ -342,6 +343,7 @@ class CoherenceServer {
       reading.id = CoherenceTruth::IdOf(key, *value);
       if (!reading.id.has_value()) return Wrong(call, key, begun, value, "nobody put that");
     }
+    if (!value.ok() && MayWaitToBeErased(key, begun)) return;
     const std::optional<int64_t> overwritten_at = truth_.OverwrittenAt(reading);
     if (!overwritten_at.has_value()) {
       return Wrong(call, key, begun, value,
@@ -358,6 +360,13 @@ class CoherenceServer {
             absl::StrCat("overwritten ", static_cast<double>(staleness) / 1e6,
                          " ms before, more than ", static_cast<double>(bound) / 1e6));
     }
+  }
+
+  // Erasures have no value that would tell whether one was found that the store has yet to see.
+  bool MayWaitToBeErased(int key, const Begun& begun) const {
+    constexpr int64_t kLongInQueue = 3'000'000'000;
+    return settings_.write_policy == WritePolicy::kBehind && erased_at_[key].load() != 0 &&
+           begun.at - erased_at_[key].load() < kLongInQueue;
   }
 
   int64_t CutOffBound() const {
@@ -410,6 +419,7 @@ class CoherenceServer {
   const int server_;
   const CoherenceSettings settings_;
   CoherenceStore store_;
+  std::atomic<int64_t> erased_at_[kKeys] = {};  // by this server, last; 0: never
   std::unique_ptr<RedisTier> tier_;
   std::unique_ptr<Tiered> cache_;
 };
