@@ -51,6 +51,19 @@ TEST_P(CoherenceTest, WritesBehind) {
   Live([&] { Run(300); });
 }
 
+TEST_P(CoherenceTest, AllWriteTheSameKeys) {
+  settings_.others_write = false;
+  settings_.hot_keys = 2;
+  settings_.share_of_writes = 70;
+  settings_.pause = absl::Microseconds(50);
+  settings_.quiet = absl::Milliseconds(5);
+  Start();
+  for (int i = 0; i < 30; ++i) {
+    Run(10);
+    check().Quiesce();
+  }
+}
+
 // --- Redis ends
 
 TEST_P(CoherenceTest, RedisIsKilledAndComesBackEmpty) {
@@ -62,6 +75,7 @@ TEST_P(CoherenceTest, RedisIsKilledAndComesBackEmpty) {
 }
 
 TEST_P(CoherenceTest, RedisIsKilledAndComesBackWithWhatItHadLongAgo) {
+  settings_.others_write = false;
   Start();
   Run(100);
   EXPECT_EQ(Redis({"SAVE"}), "OK");
@@ -88,6 +102,7 @@ TEST_P(CoherenceTest, RedisStandsStillForAMoment) {
 }
 
 TEST_P(CoherenceTest, RedisStandsStill) {
+  settings_.others_write = false;
   settings_.tcp = true;
   Live(CutOff::kAll, [&] {
     check().redis().Pause();
@@ -99,6 +114,7 @@ TEST_P(CoherenceTest, RedisStandsStill) {
 // --- Redis is there, and yet
 
 TEST_P(CoherenceTest, RedisClosesConnections) {
+  settings_.others_write = false;
   Live(CutOff::kAll, [&] {
     for (int i = 0; i < 3; ++i) {
       EXPECT_NE(Redis({"CLIENT", "KILL", "TYPE", "normal"}), "");
@@ -189,6 +205,7 @@ TEST_P(CoherenceTest, RepliesAreWrong) {
 }
 
 TEST_P(CoherenceTest, ConnectionsAreRefused) {
+  settings_.others_write = false;
   settings_.tcp = true;
   Live(CutOff::kAll, [&] {
     ToAll(&FaultRelay::Refuse, true);
@@ -201,28 +218,51 @@ TEST_P(CoherenceTest, ConnectionsAreRefused) {
 // --- One server
 
 TEST_P(CoherenceTest, OneServerIsCutOff) {
-  Live(CutOff::kSome, [&] {
-    check().relay(0).Stop();
-    Run(400);
-    check().relay(0).Go();
-  });
+  settings_.others_write = false;
+  Live(
+      CutOff::kSome,
+      [&] {
+        check().relay(0).Stop();
+        Run(1000);
+        check().relay(0).Go();
+      },
+      /*alone=*/0);
 }
 
 TEST_P(CoherenceTest, OneServerIsCutOffAndFlushes) {
+  settings_.others_write = false;
   settings_.when_cut_off = WhenCutOff::kFlush;
-  Live(CutOff::kSome, [&] {
-    check().relay(0).Refuse(true);
-    check().relay(0).Cut();
-    Run(300);
-    check().relay(0).Refuse(false);
-  });
+  Live(
+      CutOff::kSome,
+      [&] {
+        check().relay(0).Refuse(true);
+        check().relay(0).Cut();
+        Run(300);
+        check().relay(0).Refuse(false);
+      },
+      /*alone=*/0);
 }
 
 TEST_P(CoherenceTest, OneServerNoLongerHearsOfChanges) {
+  settings_.others_write = false;
   Live(CutOff::kAll, [&] {
     check().relay(0).Stop(Relayed::kListening);
     Run(400);
     check().relay(0).Go();
+  });
+}
+
+// Not for long enough for what it has to be too old.
+TEST_P(CoherenceTest, OneServerDoesNotHearOfChangesForAMoment) {
+  settings_.others_write = false;
+  Live(CutOff::kAll, [&] {
+    for (int i = 0; i < 5; ++i) {
+      check().relay(0).Refuse(true);
+      check().relay(0).Cut(Relayed::kListening);
+      Run(20);
+      check().relay(0).Refuse(false);
+      Run(40);
+    }
   });
 }
 
@@ -254,6 +294,7 @@ TEST_P(CoherenceTest, AnythingHappensAgainAndAgain) {
 // a virtual address, then goes to the other. What that one has is a little old: its word of the
 // last changes had not come.
 TEST_P(CoherenceTest, ASentinelHasAReplicaTakeOver) {
+  settings_.others_write = false;
   settings_.tcp = true;
   Start();
   EXPECT_EQ(Redis({"CONFIG", "SET", "repl-diskless-sync-delay", "0"}), "OK");

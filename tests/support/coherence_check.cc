@@ -144,7 +144,8 @@ void CoherenceCheck::Run(absl::Duration time) {
   Sleep(time);
 }
 
-void CoherenceCheck::Expect(CutOff cut_off) {
+void CoherenceCheck::Expect(CutOff cut_off, int alone) {
+  shared_->alone = alone;
   if (cut_off == CutOff::kSome && shared_->alone_since.load() == 0) {
     shared_->alone_since = MonotonicNow();
   }
@@ -181,7 +182,8 @@ void CoherenceCheck::Recover() {
 void CoherenceCheck::Quiesce() {
   Tell(CoherencePhase::kWait);
   WaitUntilUp();
-  Sleep(settings_.lag / 2);
+  // For what may come late and be wrong.
+  Sleep(settings_.quiet);
   Tell(CoherencePhase::kVerify);
 }
 

@@ -45,15 +45,16 @@ class CoherenceCheck {
   // Traffic, in all servers, for that long.
   void Run(absl::Duration time);
 
-  // From now on until Recover servers may be cut off: all of them, or only some.
+  // From now on until Recover servers may be cut off: all of them, or only some; `alone`: this one.
   enum class CutOff { kAll, kSome };
-  void Expect(CutOff cut_off);
+  void Expect(CutOff cut_off, int alone = -1);
 
   // Waits, while traffic goes on, until every server is up and no write is left that the tier
   // wasn't told of. From then on all are expected to be connected.
   void Recover();
 
-  // Stops writes, waits for the bound, and has every thread of every server read every key.
+  // Stops writes, and has every thread of every server read every key until it is the newest, for
+  // as long as the bound is.
   void Quiesce();
 
   // What was found wrong, so far, in the words of the servers; for tests of the check. Once taken

@@ -31,6 +31,12 @@ class CoherenceFixture : public ::testing::TestWithParam<int> {
     settings_.write_policy = kPolicies[random_() % 3];
     settings_.when_cut_off = random_() % 3 == 0 ? WhenCutOff::kFlush : WhenCutOff::kKeep;
     settings_.tcp = random_() % 2 == 0;
+    settings_.others_write = random_() % 2 == 0;
+    if (random_() % 2 == 0) {
+      settings_.hot_keys = 1 + random_() % 3;
+      settings_.share_of_writes = 50;
+      settings_.pause = absl::Microseconds(100);
+    }
   }
 
   void Start() { check_ = std::make_unique<CoherenceCheck>(settings_, CoherenceServer::Serve); }
@@ -52,10 +58,10 @@ class CoherenceFixture : public ::testing::TestWithParam<int> {
 
   // Faults that cut servers off, and are over when `faults` returns.
   template <class Faults>
-  void Live(CoherenceCheck::CutOff cut_off, Faults&& faults) {
+  void Live(CoherenceCheck::CutOff cut_off, Faults&& faults, int alone = -1) {
     Start();
     Run(100);
-    check().Expect(cut_off);
+    check().Expect(cut_off, alone);
     faults();
     check().Recover();
     Run(150);

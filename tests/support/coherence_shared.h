@@ -25,6 +25,16 @@ struct CoherenceSettings {
   bool tcp = false;
   // Without it each server has its own memory, and nothing else: to see that the check finds that.
   bool has_tier = true;
+  // Whether the store is changed past all caches, too. Where servers can't tell the tier what they
+  // invalidate by tag or prefix, they disregard all that it has later, which hides other faults.
+  bool others_write = true;
+  // Nine of ten writes are of these.
+  uint64_t hot_keys = 6;
+  // Of a hundred operations, as many are writes.
+  uint64_t share_of_writes = 18;
+  // Up to this much, at random, is between two operations of a thread.
+  absl::Duration pause = absl::Microseconds(600);
+
   // Short ones, for short tests.
   absl::Duration heartbeat_interval = absl::Milliseconds(60);
   absl::Duration heartbeat_timeout = absl::Milliseconds(120);
@@ -36,6 +46,8 @@ struct CoherenceSettings {
 
   // What a server that hears of changes may lag behind, on a machine that is busy.
   absl::Duration lag = absl::Milliseconds(300);
+  // Between the last write and the look at all keys.
+  absl::Duration quiet = absl::Milliseconds(60);
 
   // How long a value may be returned after it was overwritten, where servers are cut off from the
   // tier: until they notice, and what they have is too old, and until they are back and have told
@@ -88,6 +100,7 @@ struct CoherenceShared {
   std::atomic<int64_t> cut_off_bound{0};
   // Where only some servers are cut off, the others may miss what they write until then.
   std::atomic<int64_t> alone_since{0};  // 0: that isn't so
+  std::atomic<int> alone{-1};           // the one that is cut off; -1: any
   CoherenceServerState servers[kServers];
 };
 
