@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,9 +15,7 @@
 #include "bench/support/asker_benchmark.h"
 #include "bench/support/command_line.h"
 #include "bench/support/flow_benchmarks.h"
-#include "bench/support/interrupt.h"
 #include "bench/support/machine.h"
-#include "bench/support/progress.h"
 #include "bench/support/tier_benchmarks.h"
 #include "bench/support/tier_parts.h"
 #include "bench/support/tiers_table.h"
@@ -26,16 +23,6 @@
 
 namespace larder::bench {
 namespace {
-
-void CleanUpOnInterrupt(TierParts& parts) {
-  OnInterrupt([&parts](int signal) {
-    Stage::Mute();
-    const std::string stage = Stage::Current();
-    absl::FPrintF(stderr, "\nlarder: interrupted by signal %d (%s)%s%s; stopping the servers\n",
-                  signal, strsignal(signal), stage.empty() ? "" : " in ", stage);
-    parts.Abandon();
-  });
-}
 
 int Main(int argc, char** argv) {
   const std::span<char* const> given(argv, static_cast<size_t>(argc));

@@ -41,6 +41,7 @@ bool AskOnce(Service& service, uint32_t product, SteadyTime start, SteadyTime du
   record.begun = absl::FromChrono(begun - start);
   record.latency = absl::FromChrono(ended - due);
   record.age = answer.age;
+  record.source = answer.source;
   record.outcome = !answer.row.ok() ? Outcome::kError
                    : answer.stale   ? Outcome::kStale
                                     : Outcome::kFresh;

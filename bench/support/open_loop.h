@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "bench/support/outage_results.h"
 #include "bench/support/progress.h"
+#include "bench/support/requests.h"
 #include "larder/thread_pool.h"
 
 namespace larder::bench {
@@ -24,6 +25,7 @@ struct ServiceAnswer {
   absl::StatusOr<std::string> row;
   bool stale = false;
   absl::Duration age = absl::ZeroDuration();  // where stale
+  Source source = Source::kDatabase;          // where it is known
 };
 
 // Something that answers requests for products.

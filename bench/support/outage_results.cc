@@ -24,14 +24,6 @@
 namespace larder::bench {
 namespace {
 
-// The phase that a request counts in.
-size_t PhaseOf(const OutageTimeline& timeline, const RequestRecord& request) {
-  const size_t phase = timeline.PhaseAt(request.due);
-  const size_t next = phase + 1;
-  const bool died_next = next < timeline.phases().size() && !timeline.phases()[next].answers;
-  return died_next && request.due + request.latency > timeline.End(phase) ? next : phase;
-}
-
 // Sweeps over the begins and ends of all queries.
 void FindMostAtOnce(const OutageTimeline& timeline, std::span<const QueryRecord> queries,
                     std::vector<PhaseResults>& phases) {
@@ -99,6 +91,13 @@ std::string JsonOf(const OutageSeries& series) {
 
 }  // namespace
 
+size_t PhaseOf(const OutageTimeline& timeline, const RequestRecord& request) {
+  const size_t phase = timeline.PhaseAt(request.due);
+  const size_t next = phase + 1;
+  const bool died_next = next < timeline.phases().size() && !timeline.phases()[next].answers;
+  return died_next && request.due + request.latency > timeline.End(phase) ? next : phase;
+}
+
 std::vector<PhaseResults> ResultsByPhase(const OutageTimeline& timeline,
                                          const OutageRecords& records) {
   std::vector<PhaseResults> phases(timeline.phases().size());
@@ -127,7 +126,11 @@ std::vector<OutageBucket> ResultsOverTime(const OutageTimeline& timeline,
     const size_t i = index(request.due);
     if (i >= count) continue;
     ++buckets[i].requests;
-    if (request.outcome == Outcome::kError) ++buckets[i].errors;
+    if (request.outcome == Outcome::kError) {
+      ++buckets[i].errors;
+    } else {
+      ++buckets[i].by_source[static_cast<size_t>(request.source)];
+    }
     if (request.outcome == Outcome::kStale) ++buckets[i].stale;
     latencies[i].push_back(static_cast<float>(absl::ToDoubleNanoseconds(request.latency)));
   }
@@ -139,6 +142,7 @@ std::vector<OutageBucket> ResultsOverTime(const OutageTimeline& timeline,
     std::sort(latencies[i].begin(), latencies[i].end());
     buckets[i].p50 = absl::Nanoseconds(Percentile(latencies[i], 0.5));
     buckets[i].p99 = absl::Nanoseconds(Percentile(latencies[i], 0.99));
+    buckets[i].max = absl::Nanoseconds(Percentile(latencies[i], 1));
   }
   return buckets;
 }

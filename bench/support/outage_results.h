@@ -6,6 +6,7 @@
 #ifndef LARDER_BENCH_SUPPORT_OUTAGE_RESULTS_H_
 #define LARDER_BENCH_SUPPORT_OUTAGE_RESULTS_H_
 
+#include <array>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -16,6 +17,7 @@
 #include "bench/support/failing_database.h"
 #include "bench/support/latency_recorder.h"
 #include "bench/support/outage_timeline.h"
+#include "bench/support/requests.h"
 
 namespace larder::bench {
 
@@ -28,6 +30,7 @@ struct RequestRecord {
   absl::Duration latency;  // from `due` to its answer or error
   Outcome outcome = Outcome::kFresh;
   absl::Duration age;  // of a stale answer
+  Source source = Source::kDatabase;
 };
 
 // All that is known of one contender.
@@ -35,6 +38,10 @@ struct OutageRecords {
   std::vector<RequestRecord> requests;  // in the order in which they were due
   std::vector<QueryRecord> queries;     // in any order
 };
+
+// The phase that a request counts in: that of its due time, or, if it was without an answer when
+// the next one, which doesn't answer, began, that one.
+size_t PhaseOf(const OutageTimeline& timeline, const RequestRecord& request);
 
 // What was due, or asked of the database, in one phase. Requests that were without an answer when
 // the database died are the next phase's, as it is that phase's doing.
@@ -57,9 +64,11 @@ struct OutageBucket {
   size_t requests = 0;
   absl::Duration p50 = absl::ZeroDuration();
   absl::Duration p99 = absl::ZeroDuration();
+  absl::Duration max = absl::ZeroDuration();
   size_t errors = 0;
   size_t stale = 0;
   size_t queries = 0;
+  std::array<size_t, kSources> by_source = {};  // errors left out
 };
 
 // The whole timeline in buckets of `width`, the last of which may reach past its end. What happened

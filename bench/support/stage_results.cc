@@ -12,10 +12,13 @@
 namespace larder::bench {
 
 void GiveUp(benchmark::State& state, TierParts& parts, Stage& stage, const absl::Status& status) {
+  stage.Fail(std::string(status.message()));
+  GiveUp(state, parts, status);
+}
+
+void GiveUp(benchmark::State& state, TierParts& parts, const absl::Status& status) {
   parts.NoteFailure(status);
-  const std::string why(status.message());
-  stage.Fail(why);
-  state.SkipWithError(why.c_str());
+  state.SkipWithError(std::string(status.message()).c_str());
 }
 
 }  // namespace larder::bench

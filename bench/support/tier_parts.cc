@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -20,8 +21,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "bench/support/delay_relay.h"
+#include "bench/support/interrupt.h"
+#include "bench/support/progress.h"
 #include "bench/support/slow_database.h"
 #include "bench/support/zipf.h"
 #include "larder/redis_tier.h"
@@ -30,14 +34,7 @@
 namespace larder::bench {
 namespace {
 
-absl::StatusOr<std::unique_ptr<RedisTier>> ConnectTo(int port) {
-  RedisOptions options;
-  options.host = "127.0.0.1";
-  options.port = port;
-  options.connect_timeout = kPatience;
-  options.command_timeout = kPatience;
-  // Nobody should wait for a connection: that would be the client's time, not the network's.
-  options.max_connections = kRequesters;
+absl::StatusOr<std::unique_ptr<RedisTier>> Connect(RedisOptions options) {
   absl::StatusOr<std::unique_ptr<RedisTier>> redis = RedisTier::Create(std::move(options));
   if (!redis.ok()) return redis.status();
   if (const absl::Status answers = (*redis)->Ping(kPatience); !answers.ok()) return answers;
@@ -91,36 +88,72 @@ absl::StatusOr<SlowDatabase*> TierParts::Database() {
   return database_.get();
 }
 
-absl::StatusOr<RedisTier*> TierParts::Redis() {
-  if (redis_ == nullptr && redis_status_.ok()) redis_status_ = StartRedis();
+absl::StatusOr<test::RedisServer*> TierParts::Server() {
+  if (redis_server_ == nullptr && redis_status_.ok()) redis_status_ = StartServer();
   if (!redis_status_.ok()) return redis_status_;
-  return redis_.get();
+  return redis_server_.get();
 }
 
-absl::Status TierParts::StartRedis() {
+absl::Status TierParts::StartServer() {
   absl::StatusOr<std::unique_ptr<test::RedisServer>> server =
       test::RedisServer::Start({.tcp = true, .arguments = {}});
   if (!server.ok()) return server.status();
   redis_pid_.store((*server)->pid());
   redis_server_ = *std::move(server);
-  absl::StatusOr<std::unique_ptr<RedisTier>> redis = ConnectTo(redis_server_->port());
-  if (!redis.ok()) return redis.status();
-  redis_ = *std::move(redis);
   return absl::OkStatus();
 }
 
-absl::StatusOr<RedisTier*> TierParts::DistantRedis() {
-  if (distant_redis_ == nullptr) {
-    if (const absl::StatusOr<RedisTier*> near = Redis(); !near.ok()) return near.status();
+void TierParts::KillServer() {
+  redis_pid_.store(-1);
+  redis_server_->Kill();
+}
+
+absl::Status TierParts::RestartServer() {
+  if (absl::Status restarted = redis_server_->Restart(); !restarted.ok()) return restarted;
+  redis_pid_.store(redis_server_->pid());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RedisOptions> TierParts::RedisAt(RedisPlace place) {
+  const absl::StatusOr<test::RedisServer*> server = Server();
+  if (!server.ok()) return server.status();
+  RedisOptions options;
+  options.connect_timeout = kPatience;
+  options.command_timeout = kPatience;
+  // Nobody should wait for a connection: that would be the client's time, not the network's.
+  options.max_connections = kRequesters;
+  if (place == RedisPlace::kSocket) {
+    options.unix_socket = (*server)->unix_socket();
+    return options;
+  }
+  options.host = "127.0.0.1";
+  options.port = (*server)->port();
+  if (place == RedisPlace::kLoopback) return options;
+  if (relay_ == nullptr) {
     absl::StatusOr<std::unique_ptr<DelayRelay>> relay =
-        DelayRelay::Start(redis_server_->port(), kNetworkRoundTrip / 2);
+        DelayRelay::Start((*server)->port(), kNetworkRoundTrip / 2);
     if (!relay.ok()) return relay.status();
     relay_ = *std::move(relay);
-    absl::StatusOr<std::unique_ptr<RedisTier>> redis = ConnectTo(relay_->port());
-    if (!redis.ok()) return redis.status();
-    distant_redis_ = *std::move(redis);
   }
-  return distant_redis_.get();
+  options.port = relay_->port();
+  return options;
+}
+
+absl::StatusOr<RedisTier*> TierParts::Redis() { return Tier(RedisPlace::kLoopback, redis_); }
+
+absl::StatusOr<RedisTier*> TierParts::DistantRedis() {
+  return Tier(RedisPlace::kDistant, distant_redis_);
+}
+
+absl::StatusOr<RedisTier*> TierParts::Tier(RedisPlace place, std::unique_ptr<RedisTier>& tier) {
+  absl::StatusOr<RedisOptions> options = RedisAt(place);
+  if (!options.ok()) return options.status();
+  if (tier == nullptr) {
+    absl::StatusOr<std::unique_ptr<RedisTier>> redis = Connect(*std::move(options));
+    if (!redis.ok()) return redis.status();
+    tier = *std::move(redis);
+  }
+  return tier.get();
 }
 
 void TierParts::NoteFailure(const absl::Status& status) {
@@ -137,6 +170,16 @@ void TierParts::Abandon() {
     waitpid(server, nullptr, 0);
   }
   RemoveAll(directory_);
+}
+
+void CleanUpOnInterrupt(TierParts& parts) {
+  OnInterrupt([&parts](int signal) {
+    Stage::Mute();
+    const std::string stage = Stage::Current();
+    absl::FPrintF(stderr, "\nlarder: interrupted by signal %d (%s)%s%s; stopping the servers\n",
+                  signal, strsignal(signal), stage.empty() ? "" : " in ", stage);
+    parts.Abandon();
+  });
 }
 
 }  // namespace larder::bench

@@ -38,6 +38,13 @@ inline constexpr absl::Duration kPatience = absl::Seconds(10);
 // Threads that ask at the same time where a request mostly waits.
 inline constexpr int kRequesters = 128;
 
+// Ways to the redis-server.
+enum class RedisPlace {
+  kSocket,    // a Unix socket
+  kLoopback,  // TCP
+  kDistant,   // the same, with kNetworkRoundTrip added
+};
+
 // The real parts that the stages measure, started when first asked for and kept until the end, and
 // what the stages find. For the main thread, but for Abandon().
 class TierParts {
@@ -54,8 +61,17 @@ class TierParts {
   // kProducts rows in a new SQLite file.
   absl::StatusOr<SlowDatabase*> Database();
 
-  // A redis-server of our own over TCP on loopback. Once it could not be started, always the same
-  // error.
+  // A redis-server of our own. Once it could not be started, always the same error.
+  absl::StatusOr<test::RedisServer*> Server();
+
+  // Kills it, and starts an empty one in its place.
+  void KillServer();
+  absl::Status RestartServer();
+
+  // How to connect to it, with kPatience and a connection for each of kRequesters.
+  absl::StatusOr<RedisOptions> RedisAt(RedisPlace place);
+
+  // The server over TCP on loopback.
   absl::StatusOr<RedisTier*> Redis();
 
   // The same server with kNetworkRoundTrip added.
@@ -83,7 +99,8 @@ class TierParts {
  private:
   explicit TierParts(std::string directory);
 
-  absl::Status StartRedis();
+  absl::Status StartServer();
+  absl::StatusOr<RedisTier*> Tier(RedisPlace place, std::unique_ptr<RedisTier>& tier);
 
   const std::string directory_;
   std::vector<std::string> keys_;
@@ -98,6 +115,10 @@ class TierParts {
   std::unique_ptr<DelayRelay> relay_;
   std::unique_ptr<RedisTier> distant_redis_;
 };
+
+// From then on an interrupt stops the servers, too, and says in which stage it came. Call it once,
+// before other threads exist; `parts` must live as long as the process.
+void CleanUpOnInterrupt(TierParts& parts);
 
 }  // namespace larder::bench
 
