@@ -38,7 +38,8 @@ WAYS = [
     ("own", "threads with a connection each", "-c threads -P 1"),
     ("many", "keys in one call, GetMany", "-c 1 -P keys"),
 ]
-READERS = [("loopback", "Redis on loopback"), ("distant", "Redis 1 ms away")]
+READERS = [("loopback", "Redis on loopback"), ("loopback_own", "the same, copies of its own"),
+           ("distant", "Redis 1 ms away"), ("distant_own", "the same, copies of its own")]
 PHASES = [("before", "before"), ("away", "Redis away"), ("back", "back, not yet used"),
           ("after", "used again")]
 SOURCES = [("memory", "memory", "#bfe0d7"), ("redis", "Redis", "#f0a030"),

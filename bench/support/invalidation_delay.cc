@@ -156,45 +156,57 @@ absl::StatusOr<std::vector<WriteTimes>> HaveWritten(const WriterTask& task) {
   return times;
 }
 
-absl::StatusOr<InvalidationDelays> Measure(TierParts& parts, RedisPlace place, int run,
+absl::Status LoadAll(ServerCache& cache, Stage& stage) {
+  std::vector<uint32_t> products(kWrites);
+  std::iota(products.begin(), products.end(), 0u);
+  const Answerer load = [&cache](uint32_t product, Source* source) {
+    return cache.Get(ProductKey(product), source);
+  };
+  return SendRequests(products, kReaders, load, stage).status();
+}
+
+// Has a server that is gone afterwards put all products into Redis.
+absl::Status HaveFilled(const ServerCacheOptions& options, Stage& stage) {
+  const absl::StatusOr<std::unique_ptr<ServerCache>> cache = ServerCache::Create(options);
+  return cache.ok() ? LoadAll(**cache, stage) : cache.status();
+}
+
+absl::StatusOr<InvalidationDelays> Measure(TierParts& parts, const InvalidationPlan& plan, int run,
                                            Stage& stage) {
   const absl::StatusOr<test::RedisServer*> server = parts.Server();
   if (!server.ok()) return server.status();
-  absl::StatusOr<RedisOptions> redis = parts.RedisAt(place);
+  absl::StatusOr<RedisOptions> redis = parts.RedisAt(plan.place);
   if (!redis.ok()) return redis.status();
-  redis->key_prefix = absl::StrCat(InvalidationBenchmark(place), "/", run, "/");
+  redis->key_prefix = absl::StrCat(plan.Benchmark(), "/", run, "/");
   const WriterTask task = {.port = (*server)->port(),
                            .key_prefix = redis->key_prefix,
                            .writes = kWrites,
                            .interval = kInterval};
   InstantStore store;
-  Departures departures(kWrites);
   ServerCacheOptions options;
   options.redis = *std::move(redis);
   options.remote.timeout = kPatience;
   options.store = &store;
+  if (!plan.own_copies) {
+    if (absl::Status filled = HaveFilled(options, stage); !filled.ok()) return filled;
+  }
+  Departures departures(kWrites);
   options.on_removal = [&departures](const std::string& key) { departures.Note(key); };
   const absl::StatusOr<std::unique_ptr<ServerCache>> cache = ServerCache::Create(options);
   if (!cache.ok()) return cache.status();
-  std::vector<uint32_t> products(kWrites);
-  std::iota(products.begin(), products.end(), 0u);
-  const Answerer load = [&](uint32_t product, Source* source) {
-    return (*cache)->Get(ProductKey(product), source);
-  };
-  const absl::StatusOr<RequestResults> loaded = SendRequests(products, kReaders, load, stage);
-  if (!loaded.ok()) return loaded.status();
+  if (absl::Status loaded = LoadAll(**cache, stage); !loaded.ok()) return loaded;
   const absl::StatusOr<std::vector<WriteTimes>> writes = HaveWritten(task);
   if (!writes.ok()) return writes.status();
   if (absl::Status gone = departures.WaitForAll(); !gone.ok()) return gone;
   return DelaysOf(*writes, departures.times());
 }
 
-void Run(benchmark::State& state, TierParts& parts, RedisPlace place) {
+void Run(benchmark::State& state, TierParts& parts, const InvalidationPlan& plan) {
   static int runs = 0;
   while (state.KeepRunning()) {
-    Stage stage(InvalidationBenchmark(place),
+    Stage stage(plan.Benchmark().substr(3),
                 absl::StrFormat("%d writes by another process", kWrites), kWrites);
-    const absl::StatusOr<InvalidationDelays> delays = Measure(parts, place, ++runs, stage);
+    const absl::StatusOr<InvalidationDelays> delays = Measure(parts, plan, ++runs, stage);
     if (!delays.ok()) return GiveUp(state, parts, stage, delays.status());
     AddLatencyCounters(state, "begun_", delays->since_begun, "us", kNanosPerMicro);
     AddLatencyCounters(state, "returned_", delays->since_returned, "us", kNanosPerMicro);
@@ -247,16 +259,23 @@ absl::StatusOr<InvalidationDelays> DelaysOf(std::span<const WriteTimes> writes,
   return delays;
 }
 
-std::string InvalidationBenchmark(RedisPlace place) {
-  return place == RedisPlace::kDistant ? "BM_Invalidation/distant" : "BM_Invalidation/loopback";
+std::string InvalidationPlan::Benchmark() const {
+  return absl::StrCat("BM_Invalidation/", place == RedisPlace::kDistant ? "distant" : "loopback",
+                      own_copies ? "_own" : "");
+}
+
+std::vector<InvalidationPlan> InvalidationPlans() {
+  return {{.place = RedisPlace::kLoopback},
+          {.place = RedisPlace::kLoopback, .own_copies = true},
+          {.place = RedisPlace::kDistant},
+          {.place = RedisPlace::kDistant, .own_copies = true}};
 }
 
 void RegisterInvalidationBenchmarks(TierParts& parts) {
-  for (const RedisPlace place : {RedisPlace::kLoopback, RedisPlace::kDistant}) {
-    benchmark::RegisterBenchmark(
-        InvalidationBenchmark(place).c_str(),
-        [&parts, place](benchmark::State& state) { Run(state, parts, place); })
-        ->Iterations(1);
+  for (const InvalidationPlan& plan : InvalidationPlans()) {
+    benchmark::RegisterBenchmark(plan.Benchmark().c_str(), [&parts, plan](benchmark::State& state) {
+      Run(state, parts, plan);
+    })->Iterations(1);
   }
 }
 

@@ -53,11 +53,20 @@ struct InvalidationDelays {
 absl::StatusOr<InvalidationDelays> DelaysOf(std::span<const WriteTimes> writes,
                                             std::span<const int64_t> gone);
 
-// "BM_Invalidation/loopback" and ".../distant": this process is that far from Redis; the writer is
-// not.
-std::string InvalidationBenchmark(RedisPlace place);
+// One way to measure them. The writer is always on loopback.
+struct InvalidationPlan {
+  RedisPlace place = RedisPlace::kLoopback;  // of the Redis, as this process sees it
+  // This process has itself put the copies into Redis, just before. It must then find out whether
+  // the change that it is told of is its own, which takes a round trip.
+  bool own_copies = false;
 
-// Counters: those of AddLatencyCounters in µs, begun_ and returned_, and gone_first, a share.
+  std::string Benchmark() const;  // "BM_Invalidation/loopback"
+};
+
+std::vector<InvalidationPlan> InvalidationPlans();
+
+// Registers a benchmark for each of InvalidationPlans(). Counters: those of AddLatencyCounters in
+// µs, begun_ and returned_, and gone_first, a share.
 void RegisterInvalidationBenchmarks(TierParts& parts);
 
 }  // namespace larder::bench

@@ -42,8 +42,10 @@ constexpr std::array<Named, 7> kPlaces = {{{"memory_alone", "memory, no Redis be
                                            {"database", "database behind Redis"}}};
 constexpr std::array<std::string_view, 4> kRequests = {"tier_get", "hit", "miss", "put"};
 
-constexpr std::array<std::pair<RedisPlace, std::string_view>, 2> kReaders = {
-    {{RedisPlace::kLoopback, "Redis on loopback"}, {RedisPlace::kDistant, "Redis 1 ms away"}}};
+std::string TitleOf(const InvalidationPlan& plan) {
+  return absl::StrCat(plan.place == RedisPlace::kDistant ? "Redis 1 ms away" : "Redis on loopback",
+                      plan.own_copies ? ", copies of its own" : "");
+}
 
 // Where each table shows what of an event.
 constexpr absl::Duration kBeforeEvent = absl::Milliseconds(200);
@@ -125,11 +127,11 @@ std::string RemoteTable::FormatInvalidations() const {
   table.AddRow({"OLD COPY GONE AFTER ANOTHER PROCESS' WRITE", "began: p50", "p99", "max",
                 "returned: p50", "p99", "max", "gone by then"});
   bool any = false;
-  for (const auto& [place, title] : kReaders) {
-    const Result* result = Find(InvalidationBenchmark(place));
+  for (const InvalidationPlan& plan : InvalidationPlans()) {
+    const Result* result = Find(plan.Benchmark());
     if (result == nullptr || !result->error.empty()) continue;
     any = true;
-    std::vector<std::string> row = {std::string(title)};
+    std::vector<std::string> row = {TitleOf(plan)};
     for (const char* since : {"begun_", "returned_"}) {
       for (const char* quantile : {"p50_us", "p99_us", "max_us"}) {
         const double micros = result->counters.at(absl::StrCat(since, quantile));
@@ -139,7 +141,10 @@ std::string RemoteTable::FormatInvalidations() const {
     row.push_back(FormatShare(result->counters.at("gone_first"), 1));
     table.AddRow(std::move(row));
   }
-  return any ? absl::StrCat("\n", table.Format()) : "";
+  if (!any) return "";
+  return absl::StrCat("\n", table.Format(),
+                      "  Copies of its own: it has put them into Redis just before, and asks "
+                      "whether the change is its own, too.\n");
 }
 
 std::string RemoteTable::FormatOutage(const RedisOutagePlan& plan) const {
