@@ -27,8 +27,8 @@ struct SharedTierPlan {
   std::string_view place;  // where the answer is, in short, for the name of the benchmark
   SharedTierRequest request;
   std::optional<RedisPlace> redis = std::nullopt;  // nullopt: there is none
-  bool slow_store = false;          // else one that answers at once
-  size_t samples = 0;               // at most kProducts, but for kMemory
+  bool slow_store = false;                         // else one that answers at once
+  size_t samples = 0;                              // at most kProducts, but for kMemory
   int threads = 1;
 
   std::string Benchmark() const;  // "BM_Remote/loopback/hit"
