@@ -64,7 +64,7 @@ Stage::Stage(std::string_view name, std::string_view doing, uint64_t steps)
   SetCurrent(name);
   if (OnTerminal()) {
     painter_ = std::thread([this] { RedrawUntilEnd(); });
-  } else {
+  } else if (!muted.load(std::memory_order_acquire)) {
     absl::FPrintF(stderr, "  %-25s %s ... ", name_, doing_);
     std::fflush(stderr);
   }
