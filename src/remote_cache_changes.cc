@@ -8,6 +8,12 @@
 #include "larder/internal/remote_counters.h"
 
 namespace larder::internal {
+namespace {
+
+// So that no call is so large that it takes long.
+constexpr size_t kKeysPerCheck = 256;
+
+}  // namespace
 
 void RemoteCache::OnChanges(absl::Span<const std::string> keys) {
   std::vector<std::string_view> to_check;
@@ -22,7 +28,9 @@ void RemoteCache::OnChanges(absl::Span<const std::string> keys) {
       to_check.push_back(key);
     }
   }
-  if (!to_check.empty()) CheckOwn(to_check);
+  for (size_t i = 0; i < to_check.size(); i += kKeysPerCheck) {
+    CheckOwn(absl::MakeConstSpan(to_check).subspan(i, kKeysPerCheck));
+  }
 }
 
 // Whether what is there now was put there by this server. A pending operation's key is checked,

@@ -202,6 +202,8 @@ std::vector<RemoteWrite> RemoteCache::BeginWrites(std::vector<std::string> keys,
   for (size_t i = 0; i < announced.size(); ++i) {
     announced[i]->patience_ = patience;
     announced[i]->is_missed_ = !succeeded;
+    // One that is full answers, and can be removed from.
+    announced[i]->is_unanswered_ = !succeeded && !absl::IsResourceExhausted(replaced.status());
     if (!succeeded) continue;
     const auto& head = (*replaced)[i];
     const auto old = head.has_value() ? PeekEntry(*head) : std::nullopt;
@@ -218,16 +220,14 @@ std::vector<RemoteWrite> RemoteCache::BeginWrites(std::vector<std::string> keys,
 
 void RemoteCache::CommitWrites(std::span<Committing> committings) {
   if (committings.empty()) return;
-  // Where the first call failed, there is no other: RemoteSync will remove what it can't be told.
+  // Where the first call had no answer, there is no other: RemoteSync will remove the keys.
   bool may_call = sync_.MayCall();
   for (const Committing& committing : committings) {
-    may_call = may_call && !committing.write->is_missed_;
+    may_call = may_call && !committing.write->is_unanswered_;
   }
   Patience patience = committings[0].write->patience_;
-  std::vector<RemoteWrite*> to_check;
   std::vector<RemoteWrite*> to_remove;
-  SetWritten(committings, patience, may_call, to_check, to_remove);
-  if (!to_check.empty()) LeaveToOthers(to_check, patience, may_call, to_remove);
+  SetWritten(committings, patience, may_call, to_remove);
   if (!to_remove.empty()) {
     std::vector<std::string_view> keys;
     for (const RemoteWrite* const write : to_remove) keys.push_back(write->key_);
@@ -255,10 +255,9 @@ bool RemoteCache::MayCount(const RemoteValue& value, const ControlBlock& control
   return count.ok() && *count;
 }
 
-// Puts there what may be; `to_remove` and `to_check` get the others. `may_call` becomes false where
-// the tier failed.
+// Puts there what may be; `to_remove` gets the others: also what two servers write at once, since
+// only the store knows which was last. `may_call` becomes false where the tier failed.
 void RemoteCache::SetWritten(std::span<Committing> committings, Patience& patience, bool& may_call,
-                             std::vector<RemoteWrite*>& to_check,
                              std::vector<RemoteWrite*>& to_remove) {
   std::vector<RemoteWrite*> set;
   std::vector<std::string> bytes;
@@ -269,11 +268,9 @@ void RemoteCache::SetWritten(std::span<Committing> committings, Patience& patien
   for (Committing& committing : committings) {
     RemoteWrite& write = *committing.write;
     if (write.is_reserved_) continue;
-    if (write.is_contended_) {
-      to_check.push_back(&write);
-    } else if (write.is_missed_ || !committing.value.has_value() || !sync_.MayRead() ||
-               write.control_ == nullptr ||
-               !MayCount(*committing.value, *write.control_, patience, may_call)) {
+    if (write.is_contended_ || write.is_missed_ || !committing.value.has_value() ||
+        !sync_.MayRead() || write.control_ == nullptr ||
+        !MayCount(*committing.value, *write.control_, patience, may_call)) {
       to_remove.push_back(&write);
     } else {
       absl::Duration ttl = std::min(committing.value->ttl, options_.ttl);
@@ -296,32 +293,7 @@ void RemoteCache::SetWritten(std::span<Committing> committings, Patience& patien
     if (may_call && (*are_set)[i]) {
       Finish(set[i]->operation_, set[i]->key_, true);
     } else {
-      (may_call ? to_check : to_remove).push_back(set[i]);
-    }
-  }
-}
-
-// Where another server has announced a write since, it will see to the key, at its end or, should
-// it die, by the end of what it announced.
-void RemoteCache::LeaveToOthers(std::span<RemoteWrite* const> writes, Patience& patience,
-                                bool& may_call, std::vector<RemoteWrite*>& to_remove) {
-  std::vector<std::string_view> keys;
-  for (const RemoteWrite* const write : writes) keys.push_back(write->key_);
-  absl::StatusOr<std::vector<std::optional<std::string>>> heads = absl::CancelledError();
-  if (may_call) {
-    heads = patience.Spend(
-        [&](absl::Duration timeout) { return tier_.GetHeads(keys, kPeekBytes, timeout); });
-    may_call = Succeeded(heads.status());
-  }
-  for (size_t i = 0; i < writes.size(); ++i) {
-    RemoteWrite& write = *writes[i];
-    const auto head = may_call && (*heads)[i].has_value() ? PeekEntry(*(*heads)[i]) : std::nullopt;
-    if (head.has_value() && head->kind == RemoteEntryKind::kIntent &&
-        head->stamp.writer != stamps_.writer()) {
-      Finish(write.operation_, write.key_, false);
-      DropForeign(write.key_);
-    } else {
-      to_remove.push_back(&write);
+      to_remove.push_back(set[i]);
     }
   }
 }

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "larder/internal/bytes.h"
-#include "src/crc32c.h"
 #include "larder/internal/remote_seal.h"
+#include "src/crc32c.h"
 
 namespace larder::internal {
 namespace {

@@ -41,7 +41,7 @@ struct RemoteOptions {
   absl::Duration timeout = absl::Milliseconds(50);
 
   // Where another server is loading a key: wait up to this for its result, before loading it, too.
-  // >= 0; 0: don't wait.
+  // >= 0; 0: don't wait. Not for GetAll.
   absl::Duration wait_for_other_loads = absl::ZeroDuration();
   // The longest that a load may take for its value to be put into the tier. > 0
   absl::Duration load_lease = absl::Seconds(30);

@@ -100,9 +100,10 @@ class RemoteWrite {
 
   std::string key_;
   Patience patience_;
-  bool is_reserved_ = false;  // not for the tier
-  bool is_missed_ = false;    // the tier doesn't know that the key is being written
-  uint64_t watch_ = 0;        // RemoteSync::watch() when it began
+  bool is_reserved_ = false;    // not for the tier
+  bool is_missed_ = false;      // the tier doesn't know that the key is being written, ...
+  bool is_unanswered_ = false;  // ... since it didn't answer
+  uint64_t watch_ = 0;          // RemoteSync::watch() when it began
   bool is_contended_ = false;
   OwnChanges::Operation operation_;
   std::shared_ptr<const ControlBlock> control_;
@@ -242,10 +243,8 @@ class RemoteCache final : private RemoteSync::Target {
   bool MayCount(const RemoteValue& value, const ControlBlock& control, Patience& patience,
                 bool& may_call);
   void SetWritten(std::span<Committing> committings, Patience& patience, bool& may_call,
-                  std::vector<RemoteWrite*>& to_check, std::vector<RemoteWrite*>& to_remove);
+                  std::vector<RemoteWrite*>& to_remove);
   void Miss(std::string_view key);
-  void LeaveToOthers(std::span<RemoteWrite* const> writes, Patience& patience, bool& may_call,
-                     std::vector<RemoteWrite*>& to_remove);
 
   // --- remote_cache_changes.cc; RemoteSync::Target
   void OnChanges(absl::Span<const std::string> keys) override;

@@ -175,6 +175,12 @@ class RemoteStore final : public Store<K, V>, private RemoteCache::Memory {
   std::optional<Loaded<V>> TakeExpired(RemoteRead& read);
   // What the store says, and the tier is to have.
   static RemoteCache::Filling FillingFor(RemoteRead& read, const absl::StatusOr<Loaded<V>>& loaded);
+  // That memory's value is still right: what the tier has begins its life anew, too.
+  static RemoteCache::Filling Confirming(RemoteRead& read, const LoadContext<V>& context) {
+    if (read.found() != Found::kExpired) return {.read = &read};
+    return FillingFor(
+        read, Loaded<V>{.value = *context.old_value(), .ttl = context.ttl(), .tags = read.tags()});
+  }
   // Has the store written by `write_store`, between word of it to the other servers and its
   // result's. `is_in_memory`: memory has the values already.
   template <class WriteStore>
@@ -224,7 +230,8 @@ absl::StatusOr<Loaded<V>> RemoteStore<K, V>::LoadEntry(const K& key, LoadContext
   const Abandoning abandoning(*cache_, {&read, 1});
   if (auto found = Take(read); found.has_value()) return *std::move(found);
   absl::StatusOr<Loaded<V>> loaded = store_->LoadEntry(key, context);
-  RemoteCache::Filling filling = FillingFor(read, loaded);
+  RemoteCache::Filling filling =
+      context.not_modified() ? Confirming(read, context) : FillingFor(read, loaded);
   cache_->FillMany({&filling, 1});
   // Then memory goes on with what it has, which may be older than what the tier has now.
   if (context.stop_token().stop_requested()) Drop(RemoteKey(key).value_or(""));
