@@ -58,7 +58,7 @@ TEST_P(CoherenceTest, AllWriteTheSameKeys) {
   settings_.pause = absl::Microseconds(50);
   settings_.quiet = absl::Milliseconds(5);
   Start();
-  for (int i = 0; i < 30; ++i) {
+  for (int i = 0; i < 20; ++i) {
     Run(10);
     check().Quiesce();
   }
@@ -282,7 +282,7 @@ TEST_P(CoherenceTest, AServerIsKilledBetweenItsStoreAndRedis) {
 
 TEST_P(CoherenceTest, AnythingHappensAgainAndAgain) {
   Live(CutOff::kSome, [&] {
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < 5; ++i) {
       AnyFault();
       if (random_() % 3 == 0) check().Recover();
       check().Expect(CutOff::kSome);
