@@ -289,6 +289,12 @@ absl::StatusOr<std::vector<std::optional<std::string>>> RedisTier::ExchangeMany(
 
 absl::StatusOr<std::unique_ptr<SharedTier::Subscription>> RedisTier::Subscribe(
     absl::Duration timeout) {
+  if (!impl_->pool().options().identify_servers) {
+    return absl::FailedPreconditionError(
+        Concat(impl_->pool().address(),
+               ": RedisOptions::identify_servers is false: calls might go to another server than "
+               "the one of which changes are heard"));
+  }
   absl::StatusOr<std::unique_ptr<internal::RedisSubscription>> subscription =
       internal::RedisSubscription::Start(impl_->pool().options(), impl_->pool().address(),
                                          Deadline::After(timeout));

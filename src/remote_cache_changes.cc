@@ -65,10 +65,10 @@ void RemoteCache::DropForeign(std::string_view key) {
   memory_.Drop(key);
 }
 
-void RemoteCache::Forget() {
+void RemoteCache::Forget(bool expires) {
   foreign_.AddAll();
   tags_.ForgetAll();
-  memory_.DropAll();
+  expires ? memory_.ExpireAll() : memory_.DropAll();
 }
 
 void RemoteCache::InvalidatePrefix(std::string_view prefix) { memory_.DropPrefix(prefix); }

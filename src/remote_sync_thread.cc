@@ -20,6 +20,8 @@ namespace {
 constexpr absl::Duration kConnectTimeout = absl::Seconds(1);
 // Keys that are removed by one call: some thousand bytes.
 constexpr size_t kKeysPerRemoval = 256;
+// Probes that fail until a subscription that lives on is given up.
+constexpr uint32_t kProbesOfOneSubscription = 5;
 // Generations that may be begun soon after each other before one waits in between.
 constexpr uint32_t kQuickRenewals = 2;
 
@@ -47,7 +49,7 @@ int64_t RemoteSync::Work() {
   const bool due = Now() >= progress_.retry_at;
   // It mustn't come late because of a call that takes long.
   const int64_t longest_step = due ? ToNanos(options_.timeout) : 0;
-  if (SaturatingAdd(Now(), longest_step) >= progress_.forget_at) Forget();
+  if (SaturatingAdd(Now(), longest_step) >= progress_.forget_at) Forget(/*expires=*/true);
   bool try_again = true;
   if (due) {
     const absl::StatusOr<bool> more = Step();
@@ -94,7 +96,7 @@ absl::Status RemoteSync::Connect() {
     TellUnheard(subscription.status());
     return subscription.status();
   }
-  Forget();
+  Forget(/*expires=*/true);
   progress_.connected_at = Now();
   progress_.read_control = true;
   control_.SetIncarnation((*subscription)->incarnation());
@@ -125,6 +127,10 @@ void RemoteSync::TellUnheard(const absl::Status& refusal) {
 absl::Status RemoteSync::Probe() {
   if (absl::Status status = tier_.Ping(options_.timeout); !status.ok()) {
     CountFailure(status);
+    // It may be that of another server than the one that is called: a new one is for the latter.
+    if (subscription_ != nullptr && progress_.failures >= kProbesOfOneSubscription) {
+      LoseSubscription(status);
+    }
     return status;
   }
   progress_.probing = false;
@@ -299,7 +305,7 @@ void RemoteSync::PassOn(SharedTier::Changes changes) {
   if (changes.all) {
     StartOver();
     progress_.read_control = true;
-    Forget();
+    Forget(/*expires=*/false);
   }
   if (std::erase(changes.keys, kControlKey) != 0) progress_.read_control = true;
   if (!changes.keys.empty()) target_.OnChanges(changes.keys);
@@ -321,7 +327,7 @@ void RemoteSync::LoseSubscription(const absl::Status& status) {
   progress_.settled_at = kNever;
   const int64_t now = Now();
   if (options_.when_cut_off == WhenCutOff::kFlush) {
-    Forget();
+    Forget(/*expires=*/true);
   } else {
     ForgetSoon();
   }
@@ -338,7 +344,7 @@ void RemoteSync::SetSubscription(std::unique_ptr<SharedTier::Subscription> subsc
 void RemoteSync::ApplyEffects() {
   const SharedControl::Effects effects = control_.TakeEffects();
   if (effects.forget) {
-    Forget();
+    Forget(/*expires=*/false);
     return;
   }
   for (const std::string& prefix : effects.prefixes) target_.InvalidatePrefix(prefix);
@@ -348,11 +354,11 @@ void RemoteSync::ForgetSoon() {
   progress_.forget_at = SaturatingAdd(Now(), ToNanos(options_.unverified_ttl));
 }
 
-void RemoteSync::Forget() {
+void RemoteSync::Forget(bool expires) {
   // What gets there while nothing is heard of changes stays no longer than what was there.
   subscription_ == nullptr ? ForgetSoon() : static_cast<void>(progress_.forget_at = kNever);
   flushes_.fetch_add(1, std::memory_order_relaxed);
-  target_.Forget();
+  target_.Forget(expires);
 }
 
 void RemoteSync::Leave() {

@@ -276,6 +276,25 @@ TEST_F(TieredRemoteTest, AThrowingStoreLeavesNoLease) {
   EXPECT_EQ(redis_.Peek("k"), std::nullopt);
 }
 
+TEST_F(TieredRemoteTest, WithoutTierAndStoreWhatMayBeStaleIsThere) {
+  options_.cache.stale_if_error = absl::Hours(1);
+  options_.remote.when_cut_off = WhenCutOff::kFlush;
+  store_.SetRow("k", "v");
+  OpenBoth();
+  EXPECT_EQ(Get("k"), "v");
+  AwaitTold();
+  tier_.CutOff();
+  while (tiered_->memory().Contains("k")) absl::SleepFor(absl::Microseconds(50));
+  store_.set_script([](Call, const std::string&) { return absl::AbortedError("down"); });
+  EXPECT_EQ(Get("k"), "v");
+  // That it goes everywhere, goes before that.
+  tier_.SetReach(ModelTier::Reach::kWhole);
+  AwaitTold();
+  ASSERT_TRUE(other_->Clear().ok());
+  AwaitTold();
+  EXPECT_EQ(tiered_->Get("k").status().code(), absl::StatusCode::kAborted);
+}
+
 TEST_F(TieredRemoteTest, WithoutTheTierAllGoesOn) {
   OpenBoth();
   tier_.CutOff();

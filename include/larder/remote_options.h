@@ -36,8 +36,8 @@ struct RemoteOptions {
   // How long such an entry is kept in memory, before the store is asked again. > 0
   absl::Duration retry_after = absl::Seconds(1);
 
-  // The longest that one call of the tier may take. > 0. A read or write of the cache waits for at
-  // most one call that takes so long.
+  // The longest that a read or a write of the cache waits for the tier, in all of its calls, which
+  // are up to four: several times what the network's round trip usually takes. > 0
   absl::Duration timeout = absl::Milliseconds(50);
 
   // Where another server is loading a key: wait up to this for its result, before loading it, too.

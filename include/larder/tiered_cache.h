@@ -313,7 +313,7 @@ TieredCache<K, V, Policy, Hash, Eq>::Create(Options options) {
   Remote remote;
   absl::Status opened =
       remote.Open(options.remote, options.store, options.write_policy != WritePolicy::kAround,
-                  options.cache.ttl, memory->get());
+                  options.cache, memory->get());
   if (!opened.ok()) return opened;
   std::shared_ptr<Queue> queue;
   const bool is_behind = options.write_policy == WritePolicy::kBehind;

@@ -190,6 +190,8 @@ class RemoteServer : private internal::RemoteCache::Memory {
     DropWhere([](const auto&) { return true; });
   }
 
+  void ExpireAll() override { DropAll(); }
+
   ModelTier tier_;
   ModelStore& store_;
   mutable internal::Mutex mutex_;

@@ -30,7 +30,7 @@ class ToldTarget : public internal::RemoteSync::Target {
   void OnChanges(absl::Span<const std::string> keys) override {
     for (const std::string& key : keys) Add("key " + key);
   }
-  void Forget() override { Add("forget"); }
+  void Forget(bool) override { Add("forget"); }
   void InvalidatePrefix(std::string_view prefix) override { Add("prefix " + std::string(prefix)); }
 
   std::vector<std::string> told() const {

@@ -129,6 +129,8 @@ class RemoteCache final : private RemoteSync::Target {
     virtual void DropTag(std::string_view tag) = 0;
     virtual void DropPrefix(std::string_view prefix) = 0;
     virtual void DropAll() = 0;
+    // The same, but what it may return where the store fails is kept for that.
+    virtual void ExpireAll() = 0;
   };
 
   // Options that are valid. `schema` names the format of payloads. Errors: ResourceExhausted where
@@ -248,7 +250,7 @@ class RemoteCache final : private RemoteSync::Target {
 
   // --- remote_cache_changes.cc; RemoteSync::Target
   void OnChanges(absl::Span<const std::string> keys) override;
-  void Forget() override;
+  void Forget(bool expires) override;
   void InvalidatePrefix(std::string_view prefix) override;
   void CheckOwn(absl::Span<const std::string_view> keys);
   void ChangedByOthers(std::string_view key);

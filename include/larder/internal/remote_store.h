@@ -54,6 +54,7 @@ struct RemoteMemory {
   std::function<void(std::string_view)> drop_tag;
   std::function<void(std::string_view)> drop_prefix;  // empty: keys have no prefixes
   std::function<void()> drop_all;
+  std::function<void()> expire_all;
 };
 
 // Reads the tier first, and has it filled; writes the store, and has all servers forget. The store
@@ -211,6 +212,7 @@ class RemoteStore final : public Store<K, V>, private RemoteCache::Memory {
   void DropTag(std::string_view tag) override { InMemory(memory_.drop_tag, tag); }
   void DropPrefix(std::string_view prefix) override { InMemory(memory_.drop_prefix, prefix); }
   void DropAll() override { InMemory(memory_.drop_all); }
+  void ExpireAll() override { InMemory(memory_.expire_all); }
 
   Store<K, V>* const store_;
   const bool keeps_writes_;

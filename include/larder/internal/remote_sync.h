@@ -68,8 +68,10 @@ class RemoteSync {
     virtual void OnChanges(absl::Span<const std::string> keys) = 0;
 
     // Changes may have been missed: nothing in memory, nor of loads under way, can be relied on.
-    // Called again and again while nothing is heard of changes, each unverified_ttl.
-    virtual void Forget() = 0;
+    // Called again and again while nothing is heard of changes, each unverified_ttl. `expires`:
+    // that is all there is to say of it, and it may be kept for the time when the store fails;
+    // otherwise it was removed.
+    virtual void Forget(bool expires) = 0;
 
     // As if every key in memory that begins with this had changed.
     virtual void InvalidatePrefix(std::string_view prefix) = 0;
@@ -206,7 +208,7 @@ class RemoteSync {
   void SetSubscription(std::unique_ptr<SharedTier::Subscription> subscription)
       ABSL_LOCKS_EXCLUDED(wake_mutex_);
   void ApplyEffects();
-  void Forget();
+  void Forget(bool expires);
   void ForgetSoon();
   void Leave() ABSL_LOCKS_EXCLUDED(mutex_);
 

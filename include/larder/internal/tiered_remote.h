@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,18 +49,22 @@ class TieredRemote {
     return options.Validate();
   }
 
-  // `memory` must live until Close; `memory_ttl`: its own. `keeps_writes`: as RemoteStore's.
+  // `memory` must live until Close; `memory_options`: its own. `keeps_writes`: as RemoteStore's.
   template <class Memory>
   absl::Status Open(const RemoteOptions& options, Store<K, V>* store, bool keeps_writes,
-                    absl::Duration memory_ttl, Memory* memory) {
+                    const CacheOptions& memory_options, Memory* memory) {
     // Shares nothing: the store isn't ours.
     store_ = std::shared_ptr<Store<K, V>>(std::shared_ptr<void>(), store);
     if (options.tier == nullptr) return absl::OkStatus();
-    memory_ttl_ = memory_ttl;
+    memory_ttl_ = memory_options.ttl;
+    [[maybe_unused]] const bool keeps_stale =
+        memory_options.stale_if_error > absl::ZeroDuration() ||
+        memory_options.stale_while_revalidate > absl::ZeroDuration();
     ttl_ = options.ttl;
     queued_limit_ = options.unverified_ttl;
     if constexpr (kCodable) {
-      auto opened = RemoteStore<K, V>::Open(options, store, keeps_writes, Target(memory));
+      auto opened =
+          RemoteStore<K, V>::Open(options, store, keeps_writes, Target(memory, keeps_stale));
       if (!opened.ok()) return opened.status();
       remote_ = *std::move(opened);
       store_ = remote_;
@@ -134,15 +139,27 @@ class TieredRemote {
   static constexpr bool kCodable = Codable<K> && Codable<V>;
 
   template <class Memory>
-  static RemoteMemory<K> Target(Memory* memory) {
+  static RemoteMemory<K> Target(Memory* memory, bool keeps_stale) {
     RemoteMemory<K> target = {.drop = [memory](const K& key) { memory->Erase(key); },
                               .drop_tag = [memory](auto tag) { memory->InvalidateTag(tag); },
                               .drop_prefix = nullptr,
-                              .drop_all = [memory] { memory->Clear(); }};
+                              .drop_all = [memory] { memory->Clear(); },
+                              .expire_all = [memory] { memory->Clear(); }};
+    if (keeps_stale) target.expire_all = [memory] { ExpireAll(*memory); };
     if constexpr (StringLike<K>) {
       target.drop_prefix = [memory](auto prefix) { memory->InvalidatePrefix(prefix); };
     }
     return target;
+  }
+
+  // Ends all times to live. Entries that have a stale window are there for it, and no load that
+  // runs now is stored. O(entries).
+  template <class Memory>
+  static void ExpireAll(Memory& memory) {
+    memory.EraseIf([](const K&, const V&) { return false; });
+    std::vector<K> keys;
+    memory.ForEach([&keys](const K& key, const V&) { keys.push_back(key); });
+    for (const K& key : keys) memory.Expire(key);
   }
 
   template <class Function>
