@@ -314,12 +314,16 @@ TEST_P(CoherenceTest, ASentinelHasAReplicaTakeOver) {
       {.tcp = true,
        .arguments = {"--sentinel"},
        .configuration = absl::StrCat("sentinel monitor tier 127.0.0.1 ", port,
-                                     " 1\nsentinel down-after-milliseconds tier 200\n")});
+                                     " 1\nsentinel down-after-milliseconds tier 200\n"
+                                     "sentinel failover-timeout tier 1000\n")});
   ASSERT_TRUE(sentinel.ok()) << sentinel.status();
   auto sentinel_cli = RedisCli::Connect((*sentinel)->unix_socket());
   ASSERT_TRUE(sentinel_cli.ok()) << sentinel_cli.status();
-  EXPECT_TRUE(
-      (*sentinel_cli)->Run({"SENTINEL", "DEBUG", "info-period", "100", "ping-period", "50"}).ok());
+  // To be quick, and to try again soon where the machine is slow.
+  EXPECT_TRUE((*sentinel_cli)
+                  ->Run({"SENTINEL", "DEBUG", "info-period", "100", "ping-period", "50",
+                         "tilt-period", "500"})
+                  .ok());
   WaitUntil([&] {
     return (*sentinel_cli)->Run({"SENTINEL", "REPLICAS", "tier"}).value_or("") != "";
   });

@@ -170,7 +170,7 @@ class CoherenceFixture : public ::testing::TestWithParam<int> {
   // Gives up after a while.
   template <class Condition>
   void WaitUntil(Condition&& condition) {
-    for (int i = 0; i < 1000 && !condition(); ++i) Run(10);
+    for (int i = 0; i < 3000 && !condition(); ++i) Run(10);
     EXPECT_TRUE(condition());
   }
 

@@ -14,7 +14,7 @@
 namespace larder::test {
 namespace {
 
-constexpr int kOrderBits = 14;
+constexpr int kOrderBits = 18;
 static_assert(CoherenceTruth::kMostVersions < 1 << kOrderBits);
 
 void AbortFull(const char* what) {

@@ -25,8 +25,8 @@ int64_t MonotonicNow();
 class CoherenceTruth {
  public:
   static constexpr int kKeys = 48;
-  static constexpr uint64_t kMostVersions = 1 << 13;  // of one key
-  static constexpr uint64_t kMostIds = 1 << 18;
+  static constexpr uint64_t kMostVersions = 1 << 16;  // of one key
+  static constexpr uint64_t kMostIds = 1 << 20;
 
   struct Version {
     uint64_t order = 0;
