@@ -26,7 +26,7 @@ LARDER_PEER_PACKAGES=(librocksdb-dev libtbb-dev)
 # What the tests run beside themselves.
 LARDER_TEST_PACKAGES=(redis-server:redis-server xz-utils:xz)
 # What the CMake and clang configurations add.
-LARDER_CMAKE_PACKAGES=(cmake:cmake ninja-build:ninja clang:clang++)
+LARDER_CMAKE_PACKAGES=(cmake:cmake ninja-build:ninja clang:clang++ ccache:ccache)
 
 # Prints those of the packages that are not installed, one a line.
 larder_missing_packages() {

@@ -379,11 +379,11 @@ void RunRounds(const Workload& workload, int rounds) {
 class CacheLinearizability : public ::testing::TestWithParam<Workload> {};
 
 TEST_P(CacheLinearizability, HoldsForNumbers) {
-  RunRounds<uint64_t, PlainCache>(GetParam(), Rounds(10));
+  RunRounds<uint64_t, PlainCache>(GetParam(), Rounds(5));
 }
 
 TEST_P(CacheLinearizability, HoldsInEveryCallback) {
-  RunRounds<YieldingValue, YieldingCache>(GetParam(), Rounds(10));
+  RunRounds<YieldingValue, YieldingCache>(GetParam(), Rounds(5));
   EXPECT_EQ(Counted::Live(), 0);
   EXPECT_EQ(Counted::Violations(), 0);
   Counted::ForgetViolations();  // each workload answers for its own

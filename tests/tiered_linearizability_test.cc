@@ -194,7 +194,7 @@ void RunOnce(const Workload& workload, uint64_t seed, History* history) {
 class TieredLinearizability : public ::testing::TestWithParam<Workload> {};
 
 TEST_P(TieredLinearizability, NoReadMissesAWriteThatWasAcknowledged) {
-  for (int round = 0; round < Rounds(12); ++round) {
+  for (int round = 0; round < Rounds(6); ++round) {
     const uint64_t seed = SeedOfRound(round);
     History history;
     RunOnce(GetParam(), seed, &history);

@@ -355,7 +355,7 @@ class Comparison {
 class LruExactness : public ::testing::TestWithParam<Case> {};
 
 TEST_P(LruExactness, EqualsTheModel) {
-  for (int round = 0; round < Rounds(8); ++round) {
+  for (int round = 0; round < Rounds(4); ++round) {
     SCOPED_TRACE(absl::StrCat("LARDER_TEST_SEED=", SeedOfRound(round)));
     Comparison(GetParam(), SeedOfRound(round)).Run();
     if (HasFailure()) return;
