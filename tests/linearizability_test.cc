@@ -339,7 +339,7 @@ History RandomSmallHistory(std::mt19937_64& random) {
 
 TEST(Linearizability, AgreesWithBruteForce) {
   int verdicts[2][2] = {};
-  for (int round = 0; round < Rounds(15'000); ++round) {
+  for (int round = 0; round < Rounds(30'000); ++round) {
     std::mt19937_64 random(SeedOfRound(round));
     const History history = RandomSmallHistory(random);
     for (const bool may_vanish : {false, true}) {
