@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <memory>
 #include <string_view>
 #include <system_error>
 
@@ -103,22 +102,18 @@ absl::StatusOr<ScopedFd> ConnectUnix(const std::string& path, Deadline deadline)
   return fd;
 }
 
-absl::StatusOr<ScopedFd> ConnectTcp(const std::string& host, int port, Deadline deadline) {
-  addrinfo hints = {};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  const int result = getaddrinfo(host.c_str(), Concat(port).c_str(), &hints, &found);
-  if (result != 0) {
-    return absl::UnavailableError(Concat("can't look up the host: ", gai_strerror(result)));
-  }
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, &freeaddrinfo);
+absl::StatusOr<ScopedFd> ConnectTcp(const std::string& host, int port, Deadline deadline,
+                                    HostLookup& lookup) {
+  const absl::StatusOr<HostAddresses> found = lookup.Find(host, port, deadline);
+  if (!found.ok()) return found.status();
 
   int left = 0;
-  for (const addrinfo* address = found; address != nullptr; address = address->ai_next) ++left;
+  for (const addrinfo* address = found->get(); address != nullptr; address = address->ai_next) {
+    ++left;
+  }
   absl::StatusOr<ScopedFd> fd = absl::UnavailableError("the host has no address");
-  for (const addrinfo* address = found; address != nullptr; address = address->ai_next, --left) {
+  for (const addrinfo* address = found->get(); address != nullptr;
+       address = address->ai_next, --left) {
     fd = ConnectAddress(*address, Deadline::After(deadline.Remaining() / left));
     if (fd.ok() || deadline.Passed()) break;
   }

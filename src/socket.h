@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "src/deadline.h"
+#include "src/host_lookup.h"
 
 namespace larder::internal {
 
@@ -38,9 +39,10 @@ class ScopedFd {
 // Unavailable if it can't be reached, with the reason; DeadlineExceeded if nothing answers in time.
 absl::StatusOr<ScopedFd> ConnectUnix(const std::string& path, Deadline deadline);
 
-// As above. Tries every address of the name in turn, each with a fair share of the time left.
-// Looking up a name is not bounded by the deadline.
-absl::StatusOr<ScopedFd> ConnectTcp(const std::string& host, int port, Deadline deadline);
+// As above, the look-up of the host's name included. Tries every address of the name in turn, each
+// with a fair share of the time left.
+absl::StatusOr<ScopedFd> ConnectTcp(const std::string& host, int port, Deadline deadline,
+                                    HostLookup& lookup = HostLookup::ForProcess());
 
 // Waits until one of the poll(2) events is there and returns what poll reports: errors and hang-ups
 // too, 0 if the deadline passed first. Finer than poll's millisecond.

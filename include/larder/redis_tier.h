@@ -48,9 +48,9 @@ struct RedisOptions {
   // Put in front of every key, so that several users can share one database. Any bytes.
   std::string key_prefix;
 
-  // Longest time for one connection to come about, AUTH and SELECT included. > 0. Looking up a host
-  // name is the system resolver's affair and not bounded by this; addresses and Unix sockets need
-  // no look-up.
+  // Longest time for one connection to come about, AUTH, SELECT and the look-up of the host's name
+  // included. > 0. The system's look-up can't be interrupted: one that takes longer goes on in a
+  // thread of its own (one for each host and port), and its answer is for the next connection.
   absl::Duration connect_timeout = absl::Seconds(1);
 
   // Longest time for a call, everything included; a call's own timeout can only shorten it. > 0;
