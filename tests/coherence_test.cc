@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Several servers, each a process with threads and memory of its own, and one Redis, to which all
+// Several servers, each a process with a memory of its own, and one Redis, to which all
 // kinds of things happen: no server reads what was overwritten longer ago than it may be, and none
 // fails a request.
 
