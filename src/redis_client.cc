@@ -59,8 +59,10 @@ absl::Status FirstErrorReply(std::string_view address, absl::Span<const Expected
     ++errors;
     const std::string_view command = expected[i].command;
     std::string_view text = ReplyText(*replies[i]);
-    // A server that doesn't know AUTH quotes its arguments, the password, after a comma.
+    // A server that doesn't know a command quotes its arguments after a comma: passwords and
+    // values.
     if (command == "AUTH") text = text.substr(0, text.find(','));
+    text = text.substr(0, text.find(", with args beginning with"));
     const ErrorReplyMeaning meaning = MeaningOfErrorReply(command, text);
     *reconnect = *reconnect || meaning.reconnect;
     if (first.ok()) first = RedisError(meaning.code, address, command, text);

@@ -13,7 +13,8 @@ namespace {
 
 constexpr int64_t kUnknown = std::numeric_limits<int64_t>::min();
 
-// How often a call may come to a channel just when that is closed, before it is to blame.
+// How often a call may come to a channel just when that is closed, before it is to blame; beside
+// those that had been there before, which a server may have closed all while they were idle.
 constexpr int kMostTries = 4;
 
 }  // namespace
@@ -41,8 +42,9 @@ absl::StatusOr<RedisReplies> RedisPool::Execute(RedisRequest request, Deadline d
     const absl::StatusOr<Lease> lease = Acquire(command, newer_than, deadline);
     if (!lease.ok()) return lease.status();
     RedisChannel::Outcome outcome = lease->channel->Call(to_send, shared, deadline);
+    const int most_tries = kMostTries + (lease->is_new ? 0 : options_.max_connections);
     const bool again = outcome.repeat == Repeat::kNotSent
-                           ? tries < kMostTries
+                           ? tries < most_tries
                            : outcome.repeat == Repeat::kLost && !lease->is_new && newer_than == 0;
     if (!again) return std::move(outcome.replies);
     if (outcome.repeat == Repeat::kLost) newer_than = lease->channel->number();

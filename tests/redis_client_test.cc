@@ -13,11 +13,13 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "larder/internal/event.h"
 #include "larder/redis_tier.h"
 #include "tests/support/scripted_server.h"
 
@@ -148,6 +150,43 @@ TEST(RedisClientTest, AKeptConnectionThatTheServerClosedIsReplaced) {
   EXPECT_EQ(server.connections(), 2);
 }
 
+// Many, each of which a large request had for itself, and which the server closes while all idle.
+TEST(RedisClientTest, HoweverManyKeptConnectionsTheServerClosedTheyAreReplaced) {
+  constexpr int kConnections = 7;
+  internal::Event begun[kConnections];
+  internal::Event hung_up[kConnections];
+  internal::Event answer;
+  internal::Event hang_up;
+  ScriptedServer server(
+      [&](int number, ScriptedConnection& connection) {
+        if (number >= kConnections) return BehaveWell(connection);
+        connection.Read();
+        begun[number].Set();
+        answer.Wait();
+        if (connection.ReadUntil("END\r\n")) connection.Write("+OK\r\n");
+        hang_up.Wait();
+        connection.HangUp();
+        hung_up[number].Set();
+      },
+      ScriptedServer::Connections::kAtOnce);
+  RedisOptions options = OptionsFor(server);
+  options.max_connections = kConnections;
+  const auto tier = Tier(options);
+  const std::string large = std::string(size_t{4} << 20, 'x') + "END";
+  std::vector<std::thread> writers;
+  for (internal::Event& taken : begun) {
+    writers.emplace_back(
+        [&] { EXPECT_EQ(tier->Set("k", large, kForever, kForever), absl::OkStatus()); });
+    taken.Wait();
+  }
+  answer.Set();
+  for (std::thread& writer : writers) writer.join();
+  hang_up.Set();
+  for (internal::Event& gone : hung_up) gone.Wait();
+  ExpectValue(*tier, "fine");
+  EXPECT_EQ(server.connections(), kConnections + 1);
+}
+
 TEST(RedisClientTest, ANewConnectionThatIsLostIsNotRepeated) {
   ScriptedServer server([](int, ScriptedConnection& connection) { connection.ReadUntil(kGetK); });
   const auto tier = Tier(OptionsFor(server));
@@ -264,6 +303,17 @@ TEST(RedisClientTest, ThePasswordIsNotEchoed) {
   const absl::Status status = Tier(options)->Ping(kForever);
   ExpectError(status, absl::StatusCode::kUnauthenticated, "unknown command `AUTH`");
   EXPECT_THAT(std::string(status.message()), Not(HasSubstr("s3cret")));
+}
+
+TEST(RedisClientTest, ValuesAreNotEchoed) {
+  ScriptedServer server([](int, ScriptedConnection& connection) {
+    connection.Read();
+    connection.Write("-ERR unknown command 'SET', with args beginning with: 'k' '4111' \r\n");
+    connection.Read();
+  });
+  const absl::Status status = Tier(OptionsFor(server))->Set("k", "4111", kForever, kForever);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("unknown command 'SET'"));
+  EXPECT_THAT(std::string(status.message()), Not(HasSubstr("4111")));
 }
 
 TEST(RedisClientTest, ACallWaitsNoLongerThanItsTimeoutForThoseBeforeIt) {

@@ -45,6 +45,8 @@ bool ScriptedConnection::Write(std::string_view bytes) {
   return true;
 }
 
+void ScriptedConnection::HangUp() { shutdown(fd_, SHUT_RDWR); }
+
 ScriptedServer::ScriptedServer(Script script, Connections connections)
     : script_(std::move(script)), mode_(connections), folder_("/tmp/larder-script-XXXXXX") {
   DieUnless(mkdtemp(folder_.data()) != nullptr, "mkdtemp");

@@ -25,6 +25,8 @@ class ScriptedConnection {
   bool ReadUntil(std::string_view ending);
   // False when the other side closed.
   bool Write(std::string_view bytes);
+  // The other side finds the end when this returns.
+  void HangUp();
 
  private:
   const int fd_;
