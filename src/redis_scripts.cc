@@ -26,19 +26,18 @@ std::string Set(int value) {
                 "]) end\n");
 }
 
+// TYPE first, so that a key of another type is no error, and every error is one: a user who may not
+// use GETRANGE must not seem to find nothing.
 constexpr std::string_view kUnlessHead = R"(local h=ARGV[2]
-local has
-if h=='' then has=redis.call('TYPE',KEYS[1]).ok=='string'
-else has=redis.pcall('GETRANGE',KEYS[1],0,#h-1)==h end
+local has=redis.call('TYPE',KEYS[1]).ok=='string'
+if has and h~='' then has=redis.call('GETRANGE',KEYS[1],0,#h-1)==h end
 if not has then return '-'..ARGV[1] end
 )";
 
-// GETRANGE gives '' for a key that isn't there, too; one byte more is asked for lest no byte mean
-// all of them.
+// One byte more is asked for lest no byte mean all of them.
 constexpr std::string_view kHeadOf = R"(local function head(k)
-local v=redis.pcall('GETRANGE',k,0,ARGV[2])
-if type(v)~='string' or v=='' and redis.call('TYPE',k).ok~='string' then return false end
-return string.sub(v,1,ARGV[2])
+if redis.call('TYPE',k).ok~='string' then return false end
+return string.sub(redis.call('GETRANGE',k,0,ARGV[2]),1,ARGV[2])
 end
 )";
 

@@ -87,6 +87,54 @@ INSTANTIATE_TEST_SUITE_P(Notices, RedisSharedTierTest,
                            return info.param == ChangeNotices::kTracking ? "Tracking" : "Publish";
                          });
 
+// Everything that a cache does with the tier. The first error.
+absl::Status UseAll(RedisTier& tier) {
+  absl::Status first = tier.Ping(kForever);
+  first.Update(tier.Set("k", "value", kForever, kForever));
+  first.Update(tier.Get("k", kForever).status());
+  first.Update(tier.GetMany({"k", "l"}, kForever).status());
+  first.Update(tier.GetHeads({"k"}, 1, kForever).status());
+  first.Update(tier.TimeToLive("k", kForever).status());
+  first.Update(tier.SetIfAbsent("k", "value", kForever, kForever).status());
+  first.Update(tier.SetIfHead("k", "v", "value", kForever, kForever).status());
+  first.Update(tier.Exchange("k", "value", kForever, 1, kForever).status());
+  first.Update(tier.EraseIfHead("k", "v", kForever).status());
+  first.Update(tier.Invalidate({"k"}, kForever));
+  first.Update(tier.EraseMany({"k"}, kForever).status());
+  first.Update(tier.Subscribe(kForever).status());
+  return first;
+}
+
+// The rights that docs/semantics.md names.
+TEST_P(RedisSharedTierTest, NeedsNoMorePermissionsThanIsSaidAndMissesEach) {
+  const bool tracking = GetParam() == ChangeNotices::kTracking;
+  std::vector<std::string> rights = {"+get",  "+mget",     "+set",      "+del",  "+pttl",
+                                     "+type", "+eval",     "+evalsha",  "+ping", "+info",
+                                     "+time", "+getrange", "+subscribe"};
+  if (tracking) {
+    rights.insert(rights.end(), {"+client|id", "+client|tracking", "&__redis__:invalidate"});
+  } else {
+    rights.insert(rights.end(), {"+publish", "&p:larder.changes"});
+  }
+  options_.username = "larder";
+  options_.password = "pw";
+  const auto status_without = [&](std::string_view left_out) {
+    Cli({"SCRIPT", "FLUSH"});  // as else nothing needs EVAL
+    Cli({"ACL", "SETUSER", "larder", "reset", "on", ">pw", "resetchannels", "~p:*"});
+    for (const std::string& right : rights) {
+      if (right == left_out) continue;
+      EXPECT_EQ(Cli({"ACL", "SETUSER", "larder", right}), "OK");
+    }
+    const auto tier = RedisTier::Create(options_);
+    return UseAll(**tier);
+  };
+  EXPECT_EQ(status_without(""), absl::OkStatus());
+  for (const std::string& right : rights) {
+    // Without TIME, Now() is this machine's.
+    EXPECT_EQ(status_without(right).ok(), right == "+time") << right;
+  }
+}
+
 TEST_P(RedisSharedTierTest, HeadsTellAbsentFromEmpty) {
   ASSERT_EQ(tier_->Set("empty", "", kForever, kForever), absl::OkStatus());
   ASSERT_EQ(tier_->Set("short", "ab", kForever, kForever), absl::OkStatus());
