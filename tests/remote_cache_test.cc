@@ -3,72 +3,27 @@
 
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "larder/internal/remote_control.h"
 #include "larder/internal/remote_entry.h"
 #include "larder/remote_options.h"
 #include "tests/support/model_tier.h"
+#include "tests/support/remote_cache_fixture.h"
 #include "tests/support/remote_server.h"
 
 namespace larder::internal {
 namespace {
 
+using test::kNoRow;
 using test::ModelCall;
-using test::ModelServer;
 using test::ModelStore;
-using test::ModelTier;
 using test::RemoteServer;
-
-constexpr std::optional<ModelStore::Row> kNoRow;
-
-class RemoteCacheTest : public testing::Test {
- protected:
-  RemoteServer& Start(RemoteOptions options = RemoteServer::DefaultOptions()) {
-    servers_.push_back(std::make_unique<RemoteServer>(&redis_, &store_, options));
-    servers_.back()->AwaitUp();
-    return *servers_.back();
-  }
-
-  void AwaitTold() {
-    for (const auto& server : servers_) server->AwaitTold();
-  }
-
-  // Nobody has anything else than the store.
-  void ExpectAgreement(const std::vector<std::string>& keys) {
-    AwaitTold();
-    for (const std::string& key : keys) {
-      const auto row = store_.Find(key);
-      for (const auto& server : servers_) {
-        const auto in_memory = server->InMemory(key);
-        if (in_memory.has_value()) {
-          ASSERT_TRUE(row.has_value()) << key;
-          EXPECT_EQ(*in_memory, row->value) << key;
-        }
-        const auto got = server->Get(key);
-        EXPECT_EQ(got.has_value(), row.has_value()) << key;
-        if (got.has_value() && row.has_value()) {
-          EXPECT_EQ(*got, row->value) << key;
-        }
-      }
-    }
-  }
-
-  std::optional<RemoteEntryKind> KindOf(const std::string& key) {
-    const auto bytes = redis_.Peek(key);
-    if (!bytes.has_value()) return std::nullopt;
-    const auto peeked = PeekEntry(*bytes);
-    return peeked.has_value() ? std::optional(peeked->kind) : std::nullopt;
-  }
-
-  ModelServer redis_;
-  ModelStore store_;
-  std::vector<std::unique_ptr<RemoteServer>> servers_;
-};
+using RemoteCacheTest = test::RemoteCacheFixture;
 
 // --- Reads
 
@@ -190,109 +145,19 @@ TEST_F(RemoteCacheTest, AFlippedBitIsNoValue) {
   }
 }
 
-// --- Races
-
-TEST_F(RemoteCacheTest, AForeignWriteIsDroppedEverywhere) {
-  RemoteServer& a = Start();
-  RemoteServer& b = Start();
-  store_.Write("k", ModelStore::Row{"old"});
-  (void)a.Get("k");
-  (void)b.Get("k");
-  a.Put("k", ModelStore::Row{"new"});
-  AwaitTold();
-  EXPECT_EQ(a.InMemory("k"), "new");
-  EXPECT_EQ(b.InMemory("k"), std::nullopt);
-  EXPECT_EQ(b.Get("k"), "new");
-  EXPECT_EQ(b.cache().Stats().hits, 2u);
-  a.Put("k", kNoRow);
-  ExpectAgreement({"k"});
-}
-
-TEST_F(RemoteCacheTest, AnotherProgramsChangeIsNoticed) {
+TEST_F(RemoteCacheTest, ARefreshFillsNothingWhereNothingIs) {
   RemoteServer& a = Start();
   store_.Write("k", ModelStore::Row{"v"});
-  (void)a.Get("k");
-  redis_.Remove("k");
-  AwaitTold();
-  EXPECT_EQ(a.InMemory("k"), std::nullopt);
-}
-
-TEST_F(RemoteCacheTest, AFillThatAWriteOvertookIsRefusedAndNotKept) {
-  RemoteServer& a = Start();
-  RemoteServer& b = Start();
-  store_.Write("k", ModelStore::Row{"old"});
-  const auto got = a.Get("k", {.after_store = [&] { b.Put("k", ModelStore::Row{"new"}); }});
-  EXPECT_EQ(got, "old");  // it was asked for before
-  EXPECT_EQ(a.InMemory("k"), std::nullopt);
-  EXPECT_EQ(a.cache().Stats().fills_refused, 1u);
-  ExpectAgreement({"k"});
-}
-
-TEST_F(RemoteCacheTest, AWriteBetweenAFillAndMemoryIsNoticed) {
-  RemoteServer& a = Start();
-  RemoteServer& b = Start();
-  store_.Write("k", ModelStore::Row{"old"});
-  (void)a.Get("k", {.before_memory = [&] {
-                b.Put("k", ModelStore::Row{"new"});
-                a.AwaitTold();
-              }});
-  EXPECT_EQ(a.InMemory("k"), std::nullopt);
-  ExpectAgreement({"k"});
-}
-
-TEST_F(RemoteCacheTest, AForeignWriteAfterAnOwnOneIsNoticedWhereverItComes) {
-  RemoteServer& a = Start();
-  RemoteServer& b = Start();
-  const auto foreign = [&] { b.Put("k", ModelStore::Row{"theirs"}); };
-  const auto foreign_told = [&] {
-    foreign();
-    a.AwaitTold();
-  };
-  a.Put("k", ModelStore::Row{"1"}, {.before_store = foreign});
-  ExpectAgreement({"k"});
-  a.Put("k", ModelStore::Row{"2"}, {.after_store = foreign});
-  ExpectAgreement({"k"});
-  a.Put("k", ModelStore::Row{"3"}, {.before_memory = foreign});
-  ExpectAgreement({"k"});
-  a.Put("k", ModelStore::Row{"4"}, {.before_memory = foreign_told});
-  ExpectAgreement({"k"});
-}
-
-TEST_F(RemoteCacheTest, WordThatIsHeldBackIsHeededWhenItComes) {
-  RemoteServer& a = Start();
-  RemoteServer& b = Start();
-  store_.Write("k", ModelStore::Row{"old"});
-  a.tier().HoldChanges();
-  b.Put("k", ModelStore::Row{"1"});
-  a.Put("k", ModelStore::Row{"2"});
-  b.Put("k", ModelStore::Row{"3"});
-  a.tier().ReleaseChanges();
-  ExpectAgreement({"k"});
-}
-
-TEST_F(RemoteCacheTest, AWriterThatDiesLeavesNoOldValueBehind) {
-  RemoteServer& a = Start();
-  RemoteServer& b = Start();
-  store_.Write("k", ModelStore::Row{"old"});
-  (void)b.Get("k");
-  auto writes = a.cache().BeginWrites({"k"}, /*is_in_memory=*/false);
-  store_.Write("k", ModelStore::Row{"new"});  // and it dies
-  AwaitTold();
-  EXPECT_EQ(b.InMemory("k"), std::nullopt);
-  EXPECT_EQ(b.Get("k"), "new");
-  EXPECT_EQ(KindOf("k"), RemoteEntryKind::kIntent);
-  redis_.Advance(RemoteServer::DefaultOptions().write_lease);
-  ExpectAgreement({"k"});
-  EXPECT_EQ(KindOf("k"), RemoteEntryKind::kValue);
-}
-
-TEST_F(RemoteCacheTest, OfTwoWritesAtOnceNeitherIsKeptInTheTier) {
-  RemoteServer& a = Start();
-  RemoteServer& b = Start();
-  a.Put("k", ModelStore::Row{"1"}, {.before_store = [&] { b.Put("k", ModelStore::Row{"2"}); }});
-  AwaitTold();
+  EXPECT_EQ(a.Load("k", /*is_refresh=*/true), "v");
   EXPECT_EQ(KindOf("k"), std::nullopt);
-  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, ReservedKeysAreLeftAlone) {
+  RemoteServer& a = Start();
+  const std::string before = *redis_.Peek("larder.control");
+  a.Put("larder.control", ModelStore::Row{"mine"});
+  EXPECT_EQ(a.Load("larder.control", false), "mine");
+  EXPECT_EQ(redis_.Peek("larder.control"), before);
 }
 
 TEST_F(RemoteCacheTest, AnAbandonedLoadLeavesNothing) {
@@ -301,24 +166,6 @@ TEST_F(RemoteCacheTest, AnAbandonedLoadLeavesNothing) {
   EXPECT_EQ(KindOf("k"), RemoteEntryKind::kLease);
   a.cache().Abandon(read);
   EXPECT_EQ(KindOf("k"), std::nullopt);
-}
-
-TEST_F(RemoteCacheTest, OneLoadsWhileAnotherWaitsWhereAskedFor) {
-  RemoteServer& a = Start();
-  RemoteOptions options = RemoteServer::DefaultOptions();
-  options.wait_for_other_loads = absl::Seconds(20);
-  RemoteServer& b = Start(options);
-  RemoteRead loading = a.cache().Read("k", false);
-  // Released by the second look.
-  b.tier().SetGate([&](ModelCall call, std::string_view) {
-    if (call == ModelCall::kGet && b.cache().Stats().waits_for_loads == 1) {
-      a.cache().Fill(loading, {.payload = "loaded"});
-    }
-    return absl::OkStatus();
-  });
-  RemoteRead waited = b.cache().Read("k", false);
-  EXPECT_EQ(waited.payload(), "loaded");
-  b.tier().SetGate([](ModelCall, std::string_view) { return absl::OkStatus(); });
 }
 
 // --- Invalidation
@@ -378,26 +225,6 @@ TEST_F(RemoteCacheTest, ALateInvalidationOfATagUndoesNoneThatCameAfterIt) {
   ExpectAgreement({"k"});
 }
 
-TEST_F(RemoteCacheTest, AForeignWriteUnderAnOwnOneIsNotHiddenByIt) {
-  RemoteServer& a = Start();
-  RemoteServer& b = Start();
-  store_.Write("k", ModelStore::Row{"1"});
-  (void)a.Get("k");
-  AwaitTold();
-  a.tier().HoldChanges();
-  b.Put("k", ModelStore::Row{"2"});
-  a.Put("k", ModelStore::Row{"3"}, {.before_store = [&] { EXPECT_NE(a.InMemory("k"), "1"); }});
-  a.tier().ReleaseChanges();
-  ExpectAgreement({"k"});
-}
-
-TEST_F(RemoteCacheTest, ARefreshFillsNothingWhereNothingIs) {
-  RemoteServer& a = Start();
-  store_.Write("k", ModelStore::Row{"v"});
-  EXPECT_EQ(a.Load("k", /*is_refresh=*/true), "v");
-  EXPECT_EQ(KindOf("k"), std::nullopt);
-}
-
 TEST_F(RemoteCacheTest, ALoadThatATagsInvalidationOvertookIsNotFilled) {
   RemoteServer& a = Start();
   RemoteServer& b = Start();
@@ -436,71 +263,6 @@ TEST_F(RemoteCacheTest, EverythingGoes) {
   ASSERT_TRUE(a.cache().InvalidateAll().ok());
   AwaitTold();
   EXPECT_EQ(b.Get("k"), "2");
-}
-
-// --- Trouble
-
-TEST_F(RemoteCacheTest, WhatWasWrittenWhileTheTierWasAwayIsNeverServedOld) {
-  RemoteServer& a = Start();
-  RemoteServer& b = Start();
-  store_.Write("k", ModelStore::Row{"old"});
-  (void)a.Get("k");
-  (void)b.Get("k");
-  a.tier().CutOff();
-  b.tier().CutOff();
-  a.Put("k", ModelStore::Row{"new"});
-  EXPECT_EQ(a.cache().Stats().missed_waiting, 1u);
-  EXPECT_EQ(a.Get("k"), "new");
-  a.tier().SetReach(ModelTier::Reach::kWhole);
-  a.AwaitUp();
-  b.tier().SetReach(ModelTier::Reach::kWhole);
-  ExpectAgreement({"k"});
-}
-
-TEST_F(RemoteCacheTest, AnOlderStateOfTheTierIsNotTrusted) {
-  RemoteServer& a = Start();
-  store_.Write("k", ModelStore::Row{"old"});
-  (void)a.Get("k");
-  const ModelServer::Data dump = redis_.Save();
-  a.Put("k", ModelStore::Row{"new"});
-  redis_.Restart(dump);
-  ExpectAgreement({"k"});
-  redis_.Flush();
-  ExpectAgreement({"k"});
-}
-
-TEST_F(RemoteCacheTest, AnOperationWaitsForAtMostOneCall) {
-  RemoteServer& a = Start();
-  store_.Write("k", ModelStore::Row{"v", {"t"}});
-  const auto fail_from = [&](size_t nth) {
-    a.tier().SetGate([&a, nth, first = a.tier().calls()](ModelCall, std::string_view) {
-      return a.tier().calls() - first >= nth ? absl::UnavailableError("gone") : absl::OkStatus();
-    });
-  };
-  for (size_t nth = 0; nth < 6; ++nth) {
-    SCOPED_TRACE(nth);
-    AwaitTold();
-    redis_.Remove("k");
-    redis_.Remove(TagKey("t"));
-    AwaitTold();
-    const uint64_t failed = a.cache().Stats().failed_calls;
-    a.tier().HoldChanges();  // they would be checked
-    fail_from(nth);
-    EXPECT_EQ(a.Load("k", false), "v");
-    EXPECT_LE(a.cache().Stats().failed_calls, failed + 1);
-    a.Put("other", ModelStore::Row{"v", {"t"}});
-    EXPECT_LE(a.cache().Stats().failed_calls, failed + 2);
-    a.tier().SetGate([](ModelCall, std::string_view) { return absl::OkStatus(); });
-    a.tier().ReleaseChanges();
-  }
-}
-
-TEST_F(RemoteCacheTest, ReservedKeysAreLeftAlone) {
-  RemoteServer& a = Start();
-  const std::string before = *redis_.Peek("larder.control");
-  a.Put("larder.control", ModelStore::Row{"mine"});
-  EXPECT_EQ(a.Load("larder.control", false), "mine");
-  EXPECT_EQ(redis_.Peek("larder.control"), before);
 }
 
 }  // namespace

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RemoteCache where others change a key at the same time, and where the tier is away, or not what
+// it was.
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "larder/internal/remote_cache.h"
+#include "larder/internal/remote_entry.h"
+#include "larder/remote_options.h"
+#include "tests/support/model_tier.h"
+#include "tests/support/remote_cache_fixture.h"
+#include "tests/support/remote_server.h"
+
+namespace larder::internal {
+namespace {
+
+using test::kNoRow;
+using test::ModelCall;
+using test::ModelServer;
+using test::ModelStore;
+using test::ModelTier;
+using test::RemoteServer;
+using RemoteCacheRacesTest = test::RemoteCacheFixture;
+
+// --- Races
+
+TEST_F(RemoteCacheRacesTest, AForeignWriteIsDroppedEverywhere) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)a.Get("k");
+  (void)b.Get("k");
+  a.Put("k", ModelStore::Row{"new"});
+  AwaitTold();
+  EXPECT_EQ(a.InMemory("k"), "new");
+  EXPECT_EQ(b.InMemory("k"), std::nullopt);
+  EXPECT_EQ(b.Get("k"), "new");
+  EXPECT_EQ(b.cache().Stats().hits, 2u);
+  a.Put("k", kNoRow);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, AnotherProgramsChangeIsNoticed) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"v"});
+  (void)a.Get("k");
+  redis_.Remove("k");
+  AwaitTold();
+  EXPECT_EQ(a.InMemory("k"), std::nullopt);
+}
+
+TEST_F(RemoteCacheRacesTest, AFillThatAWriteOvertookIsRefusedAndNotKept) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  const auto got = a.Get("k", {.after_store = [&] { b.Put("k", ModelStore::Row{"new"}); }});
+  EXPECT_EQ(got, "old");  // it was asked for before
+  EXPECT_EQ(a.InMemory("k"), std::nullopt);
+  EXPECT_EQ(a.cache().Stats().fills_refused, 1u);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, AWriteBetweenAFillAndMemoryIsNoticed) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)a.Get("k", {.before_memory = [&] {
+                b.Put("k", ModelStore::Row{"new"});
+                a.AwaitTold();
+              }});
+  EXPECT_EQ(a.InMemory("k"), std::nullopt);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, AForeignWriteAfterAnOwnOneIsNoticedWhereverItComes) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  const auto foreign = [&] { b.Put("k", ModelStore::Row{"theirs"}); };
+  const auto foreign_told = [&] {
+    foreign();
+    a.AwaitTold();
+  };
+  a.Put("k", ModelStore::Row{"1"}, {.before_store = foreign});
+  ExpectAgreement({"k"});
+  a.Put("k", ModelStore::Row{"2"}, {.after_store = foreign});
+  ExpectAgreement({"k"});
+  a.Put("k", ModelStore::Row{"3"}, {.before_memory = foreign});
+  ExpectAgreement({"k"});
+  a.Put("k", ModelStore::Row{"4"}, {.before_memory = foreign_told});
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, WordThatIsHeldBackIsHeededWhenItComes) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  a.tier().HoldChanges();
+  b.Put("k", ModelStore::Row{"1"});
+  a.Put("k", ModelStore::Row{"2"});
+  b.Put("k", ModelStore::Row{"3"});
+  a.tier().ReleaseChanges();
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, AWriterThatDiesLeavesNoOldValueBehind) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)b.Get("k");
+  auto writes = a.cache().BeginWrites({"k"}, /*is_in_memory=*/false);
+  store_.Write("k", ModelStore::Row{"new"});  // and it dies
+  AwaitTold();
+  EXPECT_EQ(b.InMemory("k"), std::nullopt);
+  EXPECT_EQ(b.Get("k"), "new");
+  EXPECT_EQ(KindOf("k"), RemoteEntryKind::kIntent);
+  redis_.Advance(RemoteServer::DefaultOptions().write_lease);
+  ExpectAgreement({"k"});
+  EXPECT_EQ(KindOf("k"), RemoteEntryKind::kValue);
+}
+
+TEST_F(RemoteCacheRacesTest, OfTwoWritesAtOnceNeitherIsKeptInTheTier) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  a.Put("k", ModelStore::Row{"1"}, {.before_store = [&] { b.Put("k", ModelStore::Row{"2"}); }});
+  AwaitTold();
+  EXPECT_EQ(KindOf("k"), std::nullopt);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, AForeignWriteUnderAnOwnOneIsNotHiddenByIt) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"1"});
+  (void)a.Get("k");
+  AwaitTold();
+  a.tier().HoldChanges();
+  b.Put("k", ModelStore::Row{"2"});
+  a.Put("k", ModelStore::Row{"3"}, {.before_store = [&] { EXPECT_NE(a.InMemory("k"), "1"); }});
+  a.tier().ReleaseChanges();
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, OneLoadsWhileAnotherWaitsWhereAskedFor) {
+  RemoteServer& a = Start();
+  RemoteOptions options = RemoteServer::DefaultOptions();
+  options.wait_for_other_loads = absl::Seconds(20);
+  RemoteServer& b = Start(options);
+  RemoteRead loading = a.cache().Read("k", false);
+  // Released by the second look.
+  b.tier().SetGate([&](ModelCall call, std::string_view) {
+    if (call == ModelCall::kGet && b.cache().Stats().waits_for_loads == 1) {
+      a.cache().Fill(loading, {.payload = "loaded"});
+    }
+    return absl::OkStatus();
+  });
+  RemoteRead waited = b.cache().Read("k", false);
+  EXPECT_EQ(waited.payload(), "loaded");
+  b.tier().SetGate([](ModelCall, std::string_view) { return absl::OkStatus(); });
+}
+
+// --- Trouble
+
+TEST_F(RemoteCacheRacesTest, WhatWasWrittenWhileTheTierWasAwayIsNeverServedOld) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)a.Get("k");
+  (void)b.Get("k");
+  a.tier().CutOff();
+  b.tier().CutOff();
+  a.Put("k", ModelStore::Row{"new"});
+  EXPECT_EQ(a.cache().Stats().missed_waiting, 1u);
+  EXPECT_EQ(a.Get("k"), "new");
+  a.tier().SetReach(ModelTier::Reach::kWhole);
+  a.AwaitUp();
+  b.tier().SetReach(ModelTier::Reach::kWhole);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, AnOlderStateOfTheTierIsNotTrusted) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)a.Get("k");
+  const ModelServer::Data dump = redis_.Save();
+  a.Put("k", ModelStore::Row{"new"});
+  redis_.Restart(dump);
+  ExpectAgreement({"k"});
+  redis_.Flush();
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, AnOperationWaitsForAtMostOneCall) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"v", {"t"}});
+  const auto fail_from = [&](size_t nth) {
+    a.tier().SetGate([&a, nth, first = a.tier().calls()](ModelCall, std::string_view) {
+      return a.tier().calls() - first >= nth ? absl::UnavailableError("gone") : absl::OkStatus();
+    });
+  };
+  for (size_t nth = 0; nth < 6; ++nth) {
+    SCOPED_TRACE(nth);
+    AwaitTold();
+    redis_.Remove("k");
+    redis_.Remove(TagKey("t"));
+    AwaitTold();
+    const uint64_t failed = a.cache().Stats().failed_calls;
+    a.tier().HoldChanges();  // they would be checked
+    fail_from(nth);
+    EXPECT_EQ(a.Load("k", false), "v");
+    EXPECT_LE(a.cache().Stats().failed_calls, failed + 1);
+    a.Put("other", ModelStore::Row{"v", {"t"}});
+    EXPECT_LE(a.cache().Stats().failed_calls, failed + 2);
+    a.tier().SetGate([](ModelCall, std::string_view) { return absl::OkStatus(); });
+    a.tier().ReleaseChanges();
+  }
+}
+
+}  // namespace
+}  // namespace larder::internal
