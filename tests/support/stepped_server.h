@@ -95,6 +95,7 @@ class MemoryOfOneKey : public internal::RemoteCache::Memory {
   }
   void DropPrefix(std::string_view) override { Overwrite(std::nullopt); }
   void DropAll() override { Overwrite(std::nullopt); }
+  void ExpireAll() override { DropAll(); }
 
  private:
   mutable internal::Mutex mutex_;
