@@ -12,7 +12,6 @@
 namespace larder::internal {
 namespace {
 
-constexpr uint8_t kContended = 1;
 constexpr int64_t kNeverMillis = std::numeric_limits<int64_t>::max();
 constexpr int64_t kLongAgoMillis = std::numeric_limits<int64_t>::min();
 
@@ -34,9 +33,8 @@ absl::Time ReadTime(ByteReader& reader) {
 std::optional<PeekedEntry> EntryOfStart(const RemoteStart& start) {
   const auto kind = static_cast<RemoteEntryKind>(start.kind);
   if (kind < RemoteEntryKind::kValue || kind > RemoteEntryKind::kIntent) return std::nullopt;
-  const uint8_t possible = kind == RemoteEntryKind::kIntent ? kContended : 0;
-  if ((start.flags & ~possible) != 0) return std::nullopt;
-  return PeekedEntry{kind, start.stamp, start.flags == kContended};
+  if (start.flags != 0) return std::nullopt;
+  return PeekedEntry{kind, start.stamp};
 }
 
 absl::Status Damaged() { return absl::DataLossError("an entry that no larder writes"); }
@@ -44,9 +42,8 @@ absl::Status Damaged() { return absl::DataLossError("an entry that no larder wri
 }  // namespace
 
 std::string EncodeRemoteEntry(std::string_view key, const RemoteEntry& entry) {
-  const bool contended = entry.kind == RemoteEntryKind::kIntent && entry.contended;
-  std::string bytes = EncodeRemoteStart(
-      {entry.stamp, static_cast<uint8_t>(entry.kind), contended ? kContended : uint8_t{0}});
+  std::string bytes =
+      EncodeRemoteStart({entry.stamp, static_cast<uint8_t>(entry.kind), /*flags=*/0});
   size_t tag_bytes = 0;
   for (const std::string_view tag : entry.tags) tag_bytes += 2 + tag.size();
   bytes.reserve(kFixedBytes + entry.schema.size() + tag_bytes + entry.payload.size());
@@ -71,7 +68,6 @@ absl::StatusOr<RemoteEntry> DecodeRemoteEntry(std::string_view key, std::string_
   RemoteEntry entry;
   entry.kind = start->kind;
   entry.stamp = start->stamp;
-  entry.contended = start->contended;
   ByteReader reader(unsealed->rest);
   entry.generation = reader.Fixed<uint64_t>();
   entry.clock = reader.Fixed<uint64_t>();

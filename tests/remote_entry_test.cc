@@ -35,7 +35,6 @@ RemoteEntry SomeValue() {
 void ExpectSame(const RemoteEntry& a, const RemoteEntry& b) {
   EXPECT_EQ(a.kind, b.kind);
   EXPECT_EQ(a.stamp, b.stamp);
-  EXPECT_EQ(a.contended, b.contended);
   EXPECT_EQ(a.generation, b.generation);
   EXPECT_EQ(a.clock, b.clock);
   EXPECT_EQ(a.stored_at, b.stored_at);
@@ -59,7 +58,6 @@ TEST(RemoteEntryTest, OfEachKindIsDecodedAsItWasEncoded) {
     RemoteEntry entry;
     entry.kind = kind;
     entry.stamp = {1, 2};
-    entry.contended = kind == RemoteEntryKind::kIntent;
     const std::string bytes = EncodeRemoteEntry("", entry);
     const auto decoded = DecodeRemoteEntry("", kSchema, bytes);
     ASSERT_TRUE(decoded.ok()) << decoded.status();
@@ -146,8 +144,8 @@ TEST(RemoteEntryTest, WithARightChecksumAndNothingElseRightIsDamaged) {
   const std::vector<std::string> wrong = {
       sealed(0, 0, rest),
       sealed(5, 0, rest),
-      sealed(1, 1, rest),  // contended, and no intent
-      sealed(4, 2, rest),
+      sealed(1, 1, rest),
+      sealed(4, 1, rest),
       sealed(1, 0, numbers.substr(1)),
       sealed(1, 0, numbers + "\5abc"),
       sealed(1, 0, numbers + std::string("\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\1", 11)),
@@ -156,19 +154,17 @@ TEST(RemoteEntryTest, WithARightChecksumAndNothingElseRightIsDamaged) {
   for (const std::string& bytes : wrong)
     EXPECT_TRUE(absl::IsDataLoss(DecodeRemoteEntry(kKey, "", bytes).status()));
   EXPECT_TRUE(DecodeRemoteEntry(kKey, "", sealed(1, 0, rest)).ok());
-  EXPECT_TRUE(DecodeRemoteEntry(kKey, "", sealed(4, 1, rest)).ok());
+  EXPECT_TRUE(DecodeRemoteEntry(kKey, "", sealed(4, 0, rest)).ok());
 }
 
 TEST(RemoteEntryTest, TellsItsKindAndStampByItsFirstBytes) {
   RemoteEntry entry = SomeValue();
   entry.kind = RemoteEntryKind::kIntent;
-  entry.contended = true;
   const std::string bytes = EncodeRemoteEntry(kKey, entry).substr(0, kPeekBytes);
   const auto peeked = PeekEntry(bytes);
   ASSERT_TRUE(peeked.has_value());
   EXPECT_EQ(peeked->kind, RemoteEntryKind::kIntent);
   EXPECT_EQ(peeked->stamp, entry.stamp);
-  EXPECT_TRUE(peeked->contended);
   EXPECT_FALSE(PeekEntry(bytes.substr(0, kPeekBytes - 1)).has_value());
   EXPECT_FALSE(PeekEntry("").has_value());
 }

@@ -44,8 +44,7 @@ void CheckEntry(std::string_view key, std::string_view value) {
   FUZZ_CHECK(!DecodeRemoteEntry(std::string(key) + "x", kSchema, value).ok());
   const std::optional<PeekedEntry> peeked = PeekEntry(value.substr(0, kPeekBytes));
   FUZZ_CHECK(peeked.has_value());
-  FUZZ_CHECK(peeked->kind == entry->kind && peeked->stamp == entry->stamp &&
-             peeked->contended == entry->contended);
+  FUZZ_CHECK(peeked->kind == entry->kind && peeked->stamp == entry->stamp);
   FUZZ_CHECK(value.starts_with(EntryHead(entry->stamp)));
 }
 
@@ -122,7 +121,6 @@ std::vector<std::string> Seeds() {
   other.schema = "u64";
   RemoteEntry intent;
   intent.kind = RemoteEntryKind::kIntent;
-  intent.contended = true;
   RemoteEntry negative = value;
   negative.kind = RemoteEntryKind::kNegative;
 

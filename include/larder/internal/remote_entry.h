@@ -30,8 +30,6 @@ enum class RemoteEntryKind : uint8_t {
 struct RemoteEntry {
   RemoteEntryKind kind = RemoteEntryKind::kValue;
   Stamp stamp;
-  // Of an intent: several are writing the key, and nobody knows who was last.
-  bool contended = false;
 
   // The control block's, as they were before the load or write that the entry comes from began.
   uint64_t generation = 0;
@@ -66,7 +64,6 @@ inline constexpr size_t kPeekBytes = 24;
 struct PeekedEntry {
   RemoteEntryKind kind;
   Stamp stamp;
-  bool contended;
 };
 
 // nullopt for what is no entry of a version that is known here. No checksum is looked at: good for
