@@ -2,52 +2,27 @@
 
 #include "larder/remote_options.h"
 
-#include <string>
-
-#include "absl/strings/str_cat.h"
+#include "src/option_checks.h"
 
 namespace larder {
-namespace {
-
-template <class Value>
-absl::Status Invalid(const char* field, const char* rule, const Value& value) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("RemoteOptions::", field, " must ", rule, ", is ", value));
-}
-
-absl::Status CheckPositive(const char* field, absl::Duration value) {
-  return value > absl::ZeroDuration() ? absl::OkStatus()
-                                      : Invalid(field, "be positive", absl::FormatDuration(value));
-}
-
-absl::Status CheckNotNegative(const char* field, absl::Duration value) {
-  return value >= absl::ZeroDuration()
-             ? absl::OkStatus()
-             : Invalid(field, "not be negative", absl::FormatDuration(value));
-}
-
-}  // namespace
 
 absl::Status RemoteOptions::Validate() const {
+  constexpr internal::OptionChecks kCheck("RemoteOptions");
   for (const absl::Status& status :
-       {CheckPositive("ttl", ttl), CheckNotNegative("negative_ttl", negative_ttl),
-        CheckNotNegative("stale_if_error", stale_if_error),
-        CheckPositive("retry_after", retry_after), CheckPositive("timeout", timeout),
-        CheckNotNegative("wait_for_other_loads", wait_for_other_loads),
-        CheckPositive("load_lease", load_lease), CheckPositive("write_lease", write_lease),
-        CheckPositive("unverified_ttl", unverified_ttl), CheckPositive("first_probe", first_probe),
-        CheckPositive("last_probe", last_probe), CheckNotNegative("settle_time", settle_time)}) {
+       {kCheck.Positive("ttl", ttl), kCheck.NotNegative("negative_ttl", negative_ttl),
+        kCheck.NotNegative("stale_if_error", stale_if_error),
+        kCheck.Positive("retry_after", retry_after), kCheck.Positive("timeout", timeout),
+        kCheck.NotNegative("wait_for_other_loads", wait_for_other_loads),
+        kCheck.Positive("load_lease", load_lease), kCheck.Positive("write_lease", write_lease),
+        kCheck.Named("when_cut_off", when_cut_off, WhenCutOff::kFlush),
+        kCheck.Positive("unverified_ttl", unverified_ttl),
+        kCheck.Positive("first_probe", first_probe), kCheck.Positive("last_probe", last_probe),
+        kCheck.AtLeast("last_probe", last_probe, "first_probe", first_probe),
+        kCheck.NotNegative("settle_time", settle_time)}) {
     if (!status.ok()) return status;
   }
-  if (last_probe < first_probe) {
-    const std::string rule =
-        absl::StrCat("be at least first_probe (", absl::FormatDuration(first_probe), ")");
-    return Invalid("last_probe", rule.c_str(), absl::FormatDuration(last_probe));
-  }
-  if (failures_to_open < 1) return Invalid("failures_to_open", "be positive", failures_to_open);
-  if (const int number = static_cast<int>(when_cut_off);
-      number < 0 || number > static_cast<int>(WhenCutOff::kFlush)) {
-    return Invalid("when_cut_off", "be one that is named", number);
+  if (failures_to_open < 1) {
+    return kCheck.Invalid("failures_to_open", "be positive", failures_to_open);
   }
   return absl::OkStatus();
 }
