@@ -26,7 +26,7 @@ class RespScanner {
       is_negative_ = false;
     } else if (byte == '-') {
       is_negative_ = true;
-    } else if (byte >= '0' && byte <= '9') {
+    } else if ((type_ == '$' || type_ == '*') && byte >= '0' && byte <= '9') {
       number_ = number_ * 10 + (byte - '0');
     }
     ++in_line_;
@@ -58,7 +58,7 @@ class RespScanner {
   bool begins_ = false;
   bool is_negative_ = false;
   int64_t in_line_ = 0;   // bytes of the line so far
-  int64_t number_ = 0;    // after the type
+  int64_t number_ = 0;    // after the type, where it is a length
   int64_t elements_ = 0;  // of arrays, still to come
   int64_t length_ = 0;    // of the value
   int64_t left_ = 0;      // of the value and its line's end, still to come
