@@ -50,23 +50,13 @@ LARDER, LIMIT, P99, MAX = "#0f8a6d", "#44546a", "#c8321f", "#d8b4ae"
 MISSING = "<p class='missing'>Not measured in this run.</p>"
 
 
-class Run:
+class Run(report.Results):
     """The results of one run."""
 
     def __init__(self, results, timeline):
-        self.context = results["context"]
+        super().__init__(results)
         self.bucket = timeline["bucket_s"]
         self.outages = timeline["outages"]
-        self.by_name = {}
-        for result in results["benchmarks"]:
-            # Of repetitions the median is shown, and over time the last one.
-            if result.get("aggregate_name", "median") == "median":
-                self.by_name[result["run_name"].removesuffix("/iterations:1")] = result
-
-    def get(self, name):
-        """The counters of a benchmark that was measured, else None."""
-        result = self.by_name.get(name)
-        return None if result is None or result.get("error_occurred") else result
 
     def gets(self, way):
         """Size and counters of each measurement of a way to get."""

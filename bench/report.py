@@ -46,6 +46,23 @@ DOCUMENTED = [
 MILLI, MICRO = 1e6, 1e3
 
 
+class Results:
+    """What the benchmarks of one run counted."""
+
+    def __init__(self, results):
+        self.context = results["context"]
+        self.by_name = {}
+        for result in results["benchmarks"]:
+            # Of repetitions the median is shown, and over time the last one.
+            if result.get("aggregate_name", "median") == "median":
+                self.by_name[result["run_name"].removesuffix("/iterations:1")] = result
+
+    def get(self, name):
+        """The counters of a benchmark that was measured, else None."""
+        result = self.by_name.get(name)
+        return None if result is None or result.get("error_occurred") else result
+
+
 def format_nanos(nanos):
     """Three significant digits in the unit that suits, as the printed table has it."""
     if nanos < 999.5:

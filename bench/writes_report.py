@@ -33,22 +33,12 @@ MODES = [
 LARDER, EACH, QUEUED, STORED, WAIT = "#0f8a6d", "#44546a", "#bfe0d7", "#44546a", "#d9541e"
 
 
-class Run:
+class Run(report.Results):
     """The results of one run."""
 
     def __init__(self, results, timeline):
-        self.context = results["context"]
+        super().__init__(results)
         self.bursts = timeline["bursts"]
-        self.by_name = {}
-        for result in results["benchmarks"]:
-            # Of repetitions the median is shown, and over time the last one.
-            if result.get("aggregate_name", "median") == "median":
-                self.by_name[result["run_name"].removesuffix("/iterations:1")] = result
-
-    def get(self, name):
-        """The counters of a benchmark that was measured, else None."""
-        result = self.by_name.get(name)
-        return None if result is None or result.get("error_occurred") else result
 
     def put(self, database, mode, threads):
         return self.get(f"BM_Put/{database}/{mode}/{threads}")
