@@ -24,18 +24,12 @@ using test::Eventually;
 using test::ModelCall;
 using test::ModelServer;
 using test::ModelTier;
+using test::NeverSettling;
 using test::QuickRemoteOptions;
 using test::SyncedProcess;
 using Reach = ModelTier::Reach;
 
 constexpr char kControl[] = "larder.control";
-
-// Of a tier that never comes up again once it was away.
-RemoteOptions NeverSettling() {
-  RemoteOptions options = QuickRemoteOptions();
-  options.settle_time = absl::Hours(1);
-  return options;
-}
 
 // Whose calls may fail without its being given up.
 RemoteOptions Patient() {

@@ -23,6 +23,7 @@ using test::Eventually;
 using test::ModelCall;
 using test::ModelServer;
 using test::ModelTier;
+using test::NeverSettling;
 using test::QuickRemoteOptions;
 using test::SyncedProcess;
 using Reach = ModelTier::Reach;
@@ -33,10 +34,6 @@ RemoteOptions With(void (*change)(RemoteOptions&)) {
   RemoteOptions options = QuickRemoteOptions();
   change(options);
   return options;
-}
-
-RemoteOptions NeverSettling() {
-  return With([](RemoteOptions& options) { options.settle_time = absl::Hours(1); });
 }
 
 // Lets a call of one kind fail, for as long as it is told to.

@@ -61,6 +61,13 @@ inline RemoteOptions QuickRemoteOptions() {
   return options;
 }
 
+// The same, but once the tier was away it never comes up again.
+inline RemoteOptions NeverSettling() {
+  RemoteOptions options = QuickRemoteOptions();
+  options.settle_time = absl::Hours(1);
+  return options;
+}
+
 // One process that shares a server.
 struct SyncedProcess {
   // `writer`: another one for each.
