@@ -61,16 +61,54 @@ def larder_everything(name, **kwargs):
         **kwargs
     )
 
-def larder_programs(rule, srcs, **kwargs):
-    """One target for each source, named as the source is: spec/put_test.cc becomes spec/put_test."""
-    for src in srcs:
-        rule(name = src[:-len(".cc")], srcs = [src], **kwargs)
+def larder_tests(srcs, together = {}, data = [], deps = [], **kwargs):
+    """One test for each source, named as the source is.
 
-def larder_tests(srcs, data = [], **kwargs):
-    larder_programs(cc_test, srcs, data = data + ["//bazel:tsan.supp"], **kwargs)
+    Args:
+      srcs: the sources.
+      together: name to sources, which are also in srcs: that many are compiled as one, in the order
+        given, and are one test. Most of what a test's compiler does is the same for others like it.
+        What such sources declare must differ, namespaces without a name included. Each still is a
+        test of its own for who asks for it, but not among all.
+      data: for all tests.
+      deps: for all tests.
+      **kwargs: as for cc_test.
+    """
+    data = data + ["//bazel:tsan.supp"]
+    shared = {}
+    for name, parts in together.items():
+        for part in parts:
+            shared[part] = name
+        cc_library(
+            name = name + ".parts",
+            testonly = True,
+            textual_hdrs = parts,
+        )
+        included = [native.package_name() + "/" + part for part in parts]
+        cc_test(
+            name = name,
+            srcs = ["//bazel:empty.cc"],
+            copts = [option for part in included for option in ("-include", part)] +
+                    # gcc takes what isn't in the main file for a header.
+                    ["-Wno-subobject-linkage"],
+            data = data,
+            deps = deps + [":" + name + ".parts"],
+            **kwargs
+        )
+    for src in srcs:
+        cc_test(
+            name = src[:-len(".cc")],
+            srcs = [src],
+            data = data,
+            deps = deps,
+            tags = ["manual"] if src in shared else [],
+            **kwargs
+        )
 
 def larder_binaries(srcs, **kwargs):
-    larder_programs(cc_binary, srcs, **kwargs)
+    """One program for each source, named as the source is: memory_bench.cc becomes memory_bench."""
+    for src in srcs:
+        cc_binary(name = src[:-len(".cc")], srcs = [src], **kwargs)
 
 def larder_fuzz_targets(srcs, deps, test_deps = []):
     """Two programs for each NAME_fuzz.cc: NAME, with libFuzzer, and NAME_replay, a test.

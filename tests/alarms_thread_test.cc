@@ -30,7 +30,7 @@ using test::Eventually;
 using test::Rounds;
 using test::RunThreads;
 
-constexpr size_t kAll = std::numeric_limits<size_t>::max();
+constexpr size_t kAllDue = std::numeric_limits<size_t>::max();
 constexpr int64_t kMillisecond = 1'000'000;
 constexpr int64_t kHour = 3'600'000 * kMillisecond;
 
@@ -135,7 +135,7 @@ TEST(AlarmsThreadTest, OthersMayRunWhatIsDueToo) {
   waits.Wait();
   bool ran = false;
   alarms.Set(Now(), [&] { ran = true; });
-  EXPECT_EQ(alarms.RunDue(kAll), 1u);
+  EXPECT_EQ(alarms.RunDue(kAllDue), 1u);
   EXPECT_TRUE(ran);
   go.Set();
 }
@@ -150,7 +150,7 @@ TEST(AlarmsThreadTest, ItLeavesOtherClocksAlone) {
   alarms.Set(Now(), [&] { also_ran.Set(); });
   also_ran.Wait();
   EXPECT_FALSE(ran);
-  EXPECT_EQ(by_hand.RunDue(kAll), 1u);
+  EXPECT_EQ(by_hand.RunDue(kAllDue), 1u);
 }
 
 TEST(AlarmsThreadTest, ItEndsWithTheLastOfThemAndStartsAgain) {

@@ -34,7 +34,7 @@ constexpr bool kThreadsAreDear = true;  // a millisecond each
 constexpr bool kThreadsAreDear = false;
 #endif
 
-using CountedCache = Cache<uint64_t, Counted, S3Fifo>;
+using ReclaimingCache = Cache<uint64_t, Counted, S3Fifo>;
 using IntCache = Cache<uint64_t, uint64_t>;
 
 template <class CacheT>
@@ -48,12 +48,12 @@ using CacheReclamationTest = CacheFixture;
 // --- Readers that stall.
 
 TEST_F(CacheReclamationTest, AStalledReaderKeepsItsValueWhateverIsRemoved) {
-  auto options = OptionsFor<CountedCache>(500);
+  auto options = OptionsFor<ReclaimingCache>(500);
   options.stripes = 2;
-  CountedCache& cache = Make<CountedCache>(options);
+  ReclaimingCache& cache = Make<ReclaimingCache>(options);
   for (uint64_t key = 0; key < 500; ++key) ASSERT_TRUE(cache.Put(key, key + 7).ok());
-  std::optional<StalledReader<CountedCache>> replaced(std::in_place, cache, 499, 506);
-  std::optional<StalledReader<CountedCache>> erased(std::in_place, cache, 498, 505);
+  std::optional<StalledReader<ReclaimingCache>> replaced(std::in_place, cache, 499, 506);
+  std::optional<StalledReader<ReclaimingCache>> erased(std::in_place, cache, 498, 505);
   const uint64_t removed_before = Removed(cache);
   RunThreads(2, [&](int thread) {
     const auto steps = static_cast<uint64_t>(Rounds(30'000));
@@ -84,10 +84,10 @@ TEST_F(CacheReclamationTest, AStalledReaderKeepsItsValueWhateverIsRemoved) {
 // As epochs are the process's, readers of one cache keep what others remove; nothing but memory
 // depends on it.
 TEST_F(CacheReclamationTest, AReaderStalledInOneCacheDoesNotBreakAnother) {
-  CountedCache& stalled = Make<CountedCache>(10);
-  CountedCache& other = Make<CountedCache>(100);
+  ReclaimingCache& stalled = Make<ReclaimingCache>(10);
+  ReclaimingCache& other = Make<ReclaimingCache>(100);
   ASSERT_TRUE(stalled.Put(1, 11).ok());
-  StalledReader<CountedCache> reader(stalled, 1, 11);
+  StalledReader<ReclaimingCache> reader(stalled, 1, 11);
   RunThreads(3, [&](int thread) {
     for (uint64_t i = 0; i < static_cast<uint64_t>(Rounds(10'000)); ++i) {
       const uint64_t key = (i * 3 + static_cast<uint64_t>(thread)) % 300;
@@ -105,14 +105,14 @@ TEST_F(CacheReclamationTest, AReaderStalledInOneCacheDoesNotBreakAnother) {
 }
 
 TEST_F(CacheReclamationTest, ReadersThatComeAndGoDoNotKeepWhatIsRemoved) {
-  CountedCache& cache = Make<CountedCache>(100);
+  ReclaimingCache& cache = Make<ReclaimingCache>(100);
   ASSERT_TRUE(cache.Put(0, 0).ok());
   // There is always a reader, but none that stays.
-  auto reader = std::make_unique<StalledReader<CountedCache>>(cache, 0, 0);
+  auto reader = std::make_unique<StalledReader<ReclaimingCache>>(cache, 0, 0);
   int64_t most = 0;
   for (uint64_t round = 0; round < 100; ++round) {
     for (uint64_t i = 0; i < 1000; ++i) ASSERT_TRUE(cache.Put(1 + i % 50, i).ok());
-    auto next = std::make_unique<StalledReader<CountedCache>>(cache, 0, 0);
+    auto next = std::make_unique<StalledReader<ReclaimingCache>>(cache, 0, 0);
     reader = std::move(next);
     most = std::max(most, Counted::Live());
   }
@@ -126,7 +126,7 @@ TEST_F(CacheReclamationTest, ReadersThatComeAndGoDoNotKeepWhatIsRemoved) {
 // --- Threads.
 
 TEST_F(CacheReclamationTest, ThousandsOfThreadsComeAndGo) {
-  CountedCache& cache = Make<CountedCache>(64);
+  ReclaimingCache& cache = Make<ReclaimingCache>(64);
   constexpr int kBatch = 50;
   const int batches = Rounds(kThreadsAreDear ? 40 : 100);
   for (int batch = 0; batch < batches; ++batch) {
@@ -150,7 +150,7 @@ TEST_F(CacheReclamationTest, MoreThreadsAtOnceThanHaveCellsOfTheirOwnCountExactl
   constexpr int kThreads = 300;
   static_assert(kThreads > 4 * static_cast<int>(internal::ThreadRecord::kQuickThreads));
   constexpr uint64_t kHits = 200;
-  CountedCache& cache = Make<CountedCache>(10'000);
+  ReclaimingCache& cache = Make<ReclaimingCache>(10'000);
   ASSERT_TRUE(cache.Put(1, 11).ok());
   std::latch all_registered(kThreads);
   std::atomic<uint64_t> found{0};
@@ -187,11 +187,11 @@ TEST_F(CacheReclamationTest, MoreThreadsAtOnceThanHaveCellsOfTheirOwnCountExactl
 // --- Callbacks that use other caches.
 
 TEST_F(CacheReclamationTest, AVisitUsesOtherCaches) {
-  CountedCache& outer = Make<CountedCache>(50);
-  CountedCache& inner = Make<CountedCache>(50);
+  ReclaimingCache& outer = Make<ReclaimingCache>(50);
+  ReclaimingCache& inner = Make<ReclaimingCache>(50);
   for (uint64_t key = 0; key < 50; ++key) ASSERT_TRUE(outer.Put(key, key).ok());
   RunThreads(3, [&](int thread) {
-    std::vector<CountedCache::Handle> held;
+    std::vector<ReclaimingCache::Handle> held;
     for (uint64_t i = 0; i < static_cast<uint64_t>(Rounds(4'000)); ++i) {
       const uint64_t key = (i + static_cast<uint64_t>(thread) * 17) % 100;
       const bool there = outer.Visit(key, [&](const Counted& value) {
@@ -217,11 +217,11 @@ TEST_F(CacheReclamationTest, AVisitUsesOtherCaches) {
 }
 
 TEST_F(CacheReclamationTest, VisitsNestThreeCachesDeep) {
-  CountedCache& a = Make<CountedCache>(50);
-  CountedCache& b = Make<CountedCache>(50);
-  CountedCache& c = Make<CountedCache>(50);
+  ReclaimingCache& a = Make<ReclaimingCache>(50);
+  ReclaimingCache& b = Make<ReclaimingCache>(50);
+  ReclaimingCache& c = Make<ReclaimingCache>(50);
   const auto put = [&](uint64_t key) {
-    for (CountedCache* cache : {&a, &b, &c}) EXPECT_TRUE(cache->Put(key, key).ok());
+    for (ReclaimingCache* cache : {&a, &b, &c}) EXPECT_TRUE(cache->Put(key, key).ok());
   };
   constexpr uint64_t kKeys = 30;
   for (uint64_t key = 0; key < kKeys; ++key) put(key);
@@ -247,13 +247,13 @@ TEST_F(CacheReclamationTest, VisitsNestThreeCachesDeep) {
     }
   });
   EXPECT_EQ(deepest.load(), 3 * rounds);
-  for (CountedCache* cache : {&a, &b, &c}) Maintain(*cache);
+  for (ReclaimingCache* cache : {&a, &b, &c}) Maintain(*cache);
   EXPECT_EQ(Counted::Live(), static_cast<int64_t>(3 * kKeys));
 }
 
 TEST_F(CacheReclamationTest, ACopyOutOfACacheUsesAnother) {
   using ConsultingCache = Cache<uint64_t, Consulting>;
-  CountedCache& consulted = Make<CountedCache>(20);
+  ReclaimingCache& consulted = Make<ReclaimingCache>(20);
   ConsultingCache& cache = Make<ConsultingCache>(20);
   Consulting::consulted = &consulted;
   // Half of the keys are always there, so some lookups hit, whichever thread comes first.
@@ -326,13 +326,13 @@ TEST_F(CacheReclamationTest, HashAndEqualityUseAnotherCache) {
 TEST_F(CacheReclamationTest, ACacheEndsWhilePinsAreHeldByManyThreads) {
   constexpr int kThreads = 6;
   for (int round = 0; round < Rounds(20); ++round) {
-    CountedCache& cache = Make<CountedCache>(100);
+    ReclaimingCache& cache = Make<ReclaimingCache>(100);
     std::latch pinned(kThreads);
     std::latch ended(1);
     std::vector<std::thread> threads;
     for (int thread = 0; thread < kThreads; ++thread) {
       threads.emplace_back([&, thread] {
-        std::vector<CountedCache::Handle> handles;
+        std::vector<ReclaimingCache::Handle> handles;
         for (uint64_t key = 0; key < 30; ++key) {
           // Some entries are pinned by all, some by one; some are replaced under their pins.
           const uint64_t own = key % 2 == 0 ? key : key + 100 * static_cast<uint64_t>(thread + 1);
@@ -348,7 +348,7 @@ TEST_F(CacheReclamationTest, ACacheEndsWhilePinsAreHeldByManyThreads) {
     }
     pinned.wait();
     ASSERT_TRUE(cache.Put(5000, 5000).ok());
-    CountedCache::Handle own = cache.Pin(5000);
+    ReclaimingCache::Handle own = cache.Pin(5000);
     ASSERT_TRUE(own);
     End(cache);
     EXPECT_EQ(own->number(), 5000u);
@@ -363,7 +363,7 @@ TEST_F(CacheReclamationTest, ACacheEndsWhilePinsAreHeldByManyThreads) {
 }
 
 TEST_F(CacheReclamationTest, HundredsOfCachesComeAndGoBesideHits) {
-  CountedCache& stays = Make<CountedCache>(100);
+  ReclaimingCache& stays = Make<ReclaimingCache>(100);
   for (uint64_t key = 0; key < 100; ++key) ASSERT_TRUE(stays.Put(key, key).ok());
   std::atomic<int> makers{2};
   std::atomic<uint64_t> hits{0};
@@ -379,7 +379,7 @@ TEST_F(CacheReclamationTest, HundredsOfCachesComeAndGoBesideHits) {
       return;
     }
     for (int i = 0; i < Rounds(150); ++i) {
-      const auto own = CountedCache::Create(OptionsFor<CountedCache>(10)).value();
+      const auto own = ReclaimingCache::Create(OptionsFor<ReclaimingCache>(10)).value();
       for (uint64_t key = 0; key < 30; ++key) {
         EXPECT_TRUE(own->Put(key, key).ok());
         if (const auto value = own->Get(key)) {

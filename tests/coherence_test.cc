@@ -314,14 +314,16 @@ TEST_P(CoherenceTest, ASentinelHasAReplicaTakeOver) {
       {.tcp = true,
        .arguments = {"--sentinel"},
        .configuration = absl::StrCat("sentinel monitor tier 127.0.0.1 ", port,
-                                     " 1\nsentinel down-after-milliseconds tier 200\n"
+                                     " 1\nsentinel down-after-milliseconds tier 300\n"
                                      "sentinel failover-timeout tier 1000\n")});
   ASSERT_TRUE(sentinel.ok()) << sentinel.status();
   auto sentinel_cli = RedisCli::Connect((*sentinel)->unix_socket());
   ASSERT_TRUE(sentinel_cli.ok()) << sentinel_cli.status();
-  // To be quick, and to try again soon where the machine is slow.
+  // To be quick, and to try again soon where the machine is slow. Of a replica whose master is away
+  // it asks INFO each second, and lets only those take over whose answer is younger than five
+  // pings.
   EXPECT_TRUE((*sentinel_cli)
-                  ->Run({"SENTINEL", "DEBUG", "info-period", "100", "ping-period", "50",
+                  ->Run({"SENTINEL", "DEBUG", "info-period", "100", "ping-period", "250",
                          "tilt-period", "500"})
                   .ok());
   WaitUntil([&] {

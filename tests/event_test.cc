@@ -28,7 +28,7 @@ using test::SeedOfRound;
 
 static_assert(sizeof(Event) == 4);
 
-constexpr int64_t kLongAgo = std::numeric_limits<int64_t>::min();
+constexpr int64_t kInThePast = std::numeric_limits<int64_t>::min();
 
 // A clock that is set by hand and knows how often it was read.
 class CountingClock final : public Clock {
@@ -50,9 +50,9 @@ TEST(EventTest, IsNotSetAtFirst) {
   const ManualClock clock;
   EXPECT_FALSE(event.IsSet());
   EXPECT_FALSE(event.WaitUntil(0, nullptr));
-  EXPECT_FALSE(event.WaitUntil(kLongAgo, nullptr));
+  EXPECT_FALSE(event.WaitUntil(kInThePast, nullptr));
   EXPECT_FALSE(event.WaitUntil(0, &clock));
-  EXPECT_FALSE(event.WaitUntil(kLongAgo, &clock));
+  EXPECT_FALSE(event.WaitUntil(kInThePast, &clock));
 }
 
 TEST(EventTest, StaysSet) {
@@ -62,9 +62,9 @@ TEST(EventTest, StaysSet) {
   for (int i = 0; i < 2; ++i) {
     EXPECT_TRUE(event.IsSet());
     event.Wait();
-    EXPECT_TRUE(event.WaitUntil(kLongAgo, nullptr));
+    EXPECT_TRUE(event.WaitUntil(kInThePast, nullptr));
     EXPECT_TRUE(event.WaitUntil(kNever, nullptr));
-    EXPECT_TRUE(event.WaitUntil(kLongAgo, &clock));
+    EXPECT_TRUE(event.WaitUntil(kInThePast, &clock));
     EXPECT_TRUE(event.WaitUntil(kNever, &clock));
     event.Set();
   }

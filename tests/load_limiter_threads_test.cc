@@ -34,7 +34,7 @@ using ::larder::test::SeedOfRound;
 using Answer = LoadLimiter::Answer;
 using Ticket = LoadLimiter::Ticket;
 
-constexpr int kThreads = 4;
+constexpr int kLoaders = 4;
 
 // A load that leaves a callback; what happened to it.
 struct Load {
@@ -52,7 +52,7 @@ class Crowd {
 
   void Run() {
     std::thread runner([this] { RunGranted(); });
-    RunThreads(kThreads, [this](int i) { Work(seed_ * kThreads + static_cast<uint64_t>(i)); });
+    RunThreads(kLoaders, [this](int i) { Work(seed_ * kLoaders + static_cast<uint64_t>(i)); });
     done_.store(true);
     runner.join();
   }

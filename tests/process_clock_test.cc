@@ -16,11 +16,11 @@
 namespace larder::internal {
 namespace {
 
-constexpr int64_t kMillisecond = 1'000'000;  // ns
-constexpr int64_t kSecond = 1'000 * kMillisecond;
+constexpr int64_t kMilli = 1'000'000;  // ns
+constexpr int64_t kSecond = 1'000 * kMilli;
 
 // Over many ticks of the kernel.
-constexpr int64_t kManyTicks = 150 * kMillisecond;
+constexpr int64_t kManyTicks = 150 * kMilli;
 
 int64_t SystemNanos() {
   timespec now;
@@ -83,7 +83,7 @@ TEST(ProcessClockTest, ADeadlineLongAgoHasPassedAndOneFarAwayHasNot) {
 TEST(ProcessClockTest, NoDeadlineHasPassedBeforeItHas) {
   std::mt19937_64 random(1);
   for (int i = 0; i < 200'000; ++i) {
-    const int64_t span = static_cast<int64_t>(random() % 200) * kMillisecond >> random() % 20;
+    const int64_t span = static_cast<int64_t>(random() % 200) * kMilli >> random() % 20;
     const int64_t deadline = ProcessClock::NowNanos() + span;
     if (ProcessClock::HasPassed(deadline)) {
       ASSERT_LE(deadline, ProcessClock::NowNanos());
@@ -93,7 +93,7 @@ TEST(ProcessClockTest, NoDeadlineHasPassedBeforeItHas) {
 
 TEST(ProcessClockTest, ADeadlineThatComesIsNoticed) {
   for (int i = 0; i < 20; ++i) {
-    const int64_t deadline = ProcessClock::NowNanos() + kMillisecond;
+    const int64_t deadline = ProcessClock::NowNanos() + kMilli;
     while (!ProcessClock::HasPassed(deadline)) {
     }
     EXPECT_LE(deadline, ProcessClock::NowNanos());

@@ -21,18 +21,19 @@
 #include "gtest/gtest.h"
 #include "larder/internal/event.h"
 #include "larder/redis_tier.h"
+#include "tests/support/redis_terms.h"
 #include "tests/support/scripted_server.h"
 
 namespace larder {
 namespace {
 
+using test::ExpectError;
+using test::kForever;
+using test::kShort;
 using test::ScriptedConnection;
 using test::ScriptedServer;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-constexpr absl::Duration kForever = absl::InfiniteDuration();
-constexpr absl::Duration kShort = absl::Milliseconds(30);
 
 // The end of an encoded GET of a key named "k".
 constexpr std::string_view kGetK = "$3\r\nGET\r\n$1\r\nk\r\n";
@@ -58,11 +59,6 @@ std::unique_ptr<internal::RedisConnection> Dial(const RedisOptions& options) {
                                                     internal::Deadline::After(kForever));
   EXPECT_TRUE(connection.ok()) << connection.status();
   return *std::move(connection);
-}
-
-void ExpectError(const absl::Status& status, absl::StatusCode code, const std::string& text) {
-  EXPECT_EQ(status.code(), code) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr(text));
 }
 
 void ExpectValue(RedisTier& tier, const std::string& expected) {

@@ -17,13 +17,13 @@
 #include "larder/redis_tier.h"
 #include "tests/support/redis_cli.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/redis_terms.h"
 
 namespace larder {
 namespace {
 
+using test::kForever;
 using ::testing::HasSubstr;
-
-constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 class RedisFaultsTest : public ::testing::TestWithParam<bool> {
  protected:

@@ -7,15 +7,13 @@
 
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
+#include "tests/support/redis_terms.h"
 
 namespace larder::internal {
 namespace {
 
+using test::Word;
 using Strings = std::vector<std::string>;
-
-std::string Word(std::string_view text) {
-  return "$" + std::to_string(text.size()) + "\r\n" + std::string(text) + "\r\n";
-}
 
 std::string Words(const Strings& words) {
   std::string array = "*" + std::to_string(words.size()) + "\r\n";

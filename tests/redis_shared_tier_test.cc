@@ -21,12 +21,13 @@
 #include "src/redis_scripts.h"
 #include "tests/support/redis_cli.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/redis_terms.h"
 #include "tests/support/scripted_server.h"
 
 namespace larder {
 namespace {
 
-constexpr absl::Duration kForever = absl::InfiniteDuration();
+using test::kForever;
 
 using Heads = std::vector<std::optional<std::string>>;
 

@@ -15,21 +15,18 @@
 #include "larder/redis_tier.h"
 #include "src/redis_client.h"
 #include "src/redis_subscription.h"
+#include "tests/support/redis_terms.h"
 #include "tests/support/scripted_server.h"
 
 namespace larder::internal {
 namespace {
 
+using test::kForever;
+using test::kLong;
+using test::kShort;
 using test::ScriptedConnection;
 using test::ScriptedServer;
-
-constexpr absl::Duration kForever = absl::InfiniteDuration();
-constexpr absl::Duration kLong = absl::Seconds(60);
-constexpr absl::Duration kShort = absl::Milliseconds(30);
-
-std::string Word(std::string_view text) {
-  return "$" + std::to_string(text.size()) + "\r\n" + std::string(text) + "\r\n";
-}
+using test::Word;
 
 std::string Invalidated(std::string_view key) {
   return "*3\r\n" + Word("message") + Word("__redis__:invalidate") + "*1\r\n" + Word(key);

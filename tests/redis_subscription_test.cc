@@ -16,15 +16,15 @@
 #include "src/redis_client.h"
 #include "tests/support/redis_cli.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/redis_terms.h"
 
 namespace larder::internal {
 namespace {
 
+using test::kForever;
+using test::kLong;
 using Connections = RedisSubscription::Connections;
 using Strings = std::vector<std::string>;
-
-constexpr absl::Duration kForever = absl::InfiniteDuration();
-constexpr absl::Duration kLong = absl::Seconds(60);
 
 class RedisSubscriptionTest : public testing::Test {
  protected:

@@ -16,15 +16,16 @@
 #include "gtest/gtest.h"
 #include "tests/support/redis_cli.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/redis_terms.h"
 
 namespace larder {
 namespace {
 
+using test::ExpectError;
+using test::kForever;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 class RedisTierTest : public ::testing::Test {
  protected:
@@ -65,11 +66,6 @@ void ExpectValue(RedisTier& tier, std::string_view key, std::optional<std::strin
   const auto value = tier.Get(key, kForever);
   ASSERT_TRUE(value.ok()) << value.status();
   EXPECT_EQ(*value, expected);
-}
-
-void ExpectError(const absl::Status& status, absl::StatusCode code, const std::string& text) {
-  EXPECT_EQ(status.code(), code) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr(text));
 }
 
 TEST_F(RedisTierTest, SetsGetsReplacesAndErases) {

@@ -36,7 +36,7 @@ using test::VersionedStore;
 using Found = RemoteRead::Found;
 using Server = test::SteppedServer;
 
-constexpr const char* kKey = test::kSteppedKey;
+using test::kSteppedKey;
 constexpr const char* kTag = test::kSteppedTag;
 
 // What may happen beside loads and writes.
@@ -158,7 +158,7 @@ class Interleaving {
 
   void Evict() {
     const bool is_tag = troubles_.invalidations && OneIn(2);
-    redis_.Remove(is_tag ? TagKey(kTag) : kKey);
+    redis_.Remove(is_tag ? TagKey(kTag) : kSteppedKey);
     trace_.push_back(is_tag ? "  evicts the tag" : "  evicts");
   }
 
@@ -173,11 +173,11 @@ class Interleaving {
     const auto row = store_.Write(OneIn(6), OneIn(2));
     trace_.push_back(absl::StrCat("  another program stores ", VersionedStore::Text(row)));
     Do(server, [&]() -> std::string {
-      const std::string keys[] = {kKey};
+      const std::string keys[] = {kSteppedKey};
       switch (Draw(is_tagged ? 6 : 2)) {
         case 0:
           (void)server.cache().InvalidateKeys(keys);
-          server.memory().Drop(kKey);
+          server.memory().Drop(kSteppedKey);
           return "invalidates the key";
         case 1:
           (void)server.cache().InvalidatePrefixed("ke");
@@ -203,7 +203,7 @@ class Interleaving {
     if (const auto row = server.memory().Find(); row.has_value()) check("memory", row->value);
     // Not always, since reading leaves traces in the tier.
     if (!OneIn(3)) return;
-    RemoteRead read = server.cache().Read(kKey, /*is_refresh=*/false);
+    RemoteRead read = server.cache().Read(kSteppedKey, /*is_refresh=*/false);
     if (read.found() == Found::kValue) check("the tier", read.payload());
     server.cache().Abandon(read);
   }
@@ -218,7 +218,7 @@ class Interleaving {
       Say(server, wrong_.back());
     };
     if (const auto kept = server.memory().Find(); kept.has_value()) check("memory", kept->value);
-    RemoteRead read = server.cache().Read(kKey, /*is_refresh=*/false);
+    RemoteRead read = server.cache().Read(kSteppedKey, /*is_refresh=*/false);
     if (read.found() == Found::kValue) check("the tier", read.payload());
     if (read.found() == Found::kNegative) check("the tier", std::nullopt);
     server.cache().Abandon(read);

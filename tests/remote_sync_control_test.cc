@@ -29,7 +29,7 @@ using test::QuickRemoteOptions;
 using test::SyncedProcess;
 using Reach = ModelTier::Reach;
 
-constexpr char kControl[] = "larder.control";
+constexpr char kControlKey[] = "larder.control";
 
 // Whose calls may fail without its being given up.
 RemoteOptions Patient() {
@@ -109,7 +109,7 @@ TEST(RemoteSyncControlTest, ADamagedBlockIsReplaced) {
   const uint64_t generation = process.generation();
   for (const char* rubbish : {"", "rubbish", "rubbish that is longer than the head of a block"}) {
     const int64_t forgotten = process.target.Count("forget");
-    server.Put(kControl, rubbish);
+    server.Put(kControlKey, rubbish);
     ASSERT_TRUE(Eventually([&] { return process.target.Count("forget") > forgotten; }));
     ASSERT_TRUE(process.WaitForIdle(RemoteHealth::kUp));
   }
@@ -120,17 +120,17 @@ TEST(RemoteSyncControlTest, ABlockOfAnotherVersionIsLeftAlone) {
   ModelServer server;
   SyncedProcess process(&server, 1, Patient());
   ASSERT_TRUE(process.Start());
-  const std::string block = *server.Peek(kControl);
+  const std::string block = *server.Peek(kControlKey);
   std::string newer = block;
   newer[3] = 99;
   ASSERT_TRUE(absl::IsUnimplemented(ControlBlock::Decode(newer).status()));
-  server.Put(kControl, newer);
+  server.Put(kControlKey, newer);
   ASSERT_TRUE(process.WaitForIdle(RemoteHealth::kSyncing));
   EXPECT_FALSE(process.sync.MayRead());
   EXPECT_TRUE(absl::IsUnimplemented(process.stats().last_error));
   EXPECT_TRUE(absl::IsUnimplemented(process.sync.Renew()));
-  EXPECT_EQ(server.Peek(kControl), newer);
-  server.Put(kControl, block);
+  EXPECT_EQ(server.Peek(kControlKey), newer);
+  server.Put(kControlKey, block);
   ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
 }
 
@@ -287,7 +287,7 @@ TEST(RemoteSyncControlTest, RemovesWhatItCanBeforeItStops) {
   options.first_probe = options.last_probe = absl::Hours(1);
   SyncedProcess process(&server, 1, options);
   ASSERT_TRUE(process.Start());
-  const std::string block = *server.Peek(kControl);
+  const std::string block = *server.Peek(kControlKey);
   server.Put("a", "old");
   std::atomic<bool> failing{true};
   FailWhile(process, failing, ModelCall::kInvalidate, absl::UnavailableError("lost"));
@@ -297,7 +297,7 @@ TEST(RemoteSyncControlTest, RemovesWhatItCanBeforeItStops) {
   failing = false;
   process.sync.Stop();
   EXPECT_EQ(server.Peek("a"), std::nullopt);
-  EXPECT_NE(server.Peek(kControl), block);
+  EXPECT_NE(server.Peek(kControlKey), block);
 }
 
 }  // namespace

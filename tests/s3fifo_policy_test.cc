@@ -12,16 +12,16 @@
 namespace larder::internal {
 namespace {
 
-using Stripe = test::PolicyStripe<S3FifoPolicy>;
+using S3FifoStripe = test::PolicyStripe<S3FifoPolicy>;
 
 constexpr uint64_t kKey = 42;
 
-void HitTimes(Stripe& stripe, NodeIndex node, int times) {
+void HitTimes(S3FifoStripe& stripe, NodeIndex node, int times) {
   for (int i = 0; i < times; ++i) stripe.Hit(node);
 }
 
 // Inserts a node, and says whether it entered the main queue; which the next call decides.
-bool EntersMain(Stripe& stripe, uint64_t key, NodeIndex* inserted = nullptr) {
+bool EntersMain(S3FifoStripe& stripe, uint64_t key, NodeIndex* inserted = nullptr) {
   const NodeIndex node = stripe.Insert(key);
   if (inserted != nullptr) *inserted = node;
   stripe.Remove(stripe.InsertMany(1).front());
@@ -29,7 +29,7 @@ bool EntersMain(Stripe& stripe, uint64_t key, NodeIndex* inserted = nullptr) {
 }
 
 TEST(S3FifoPolicyTest, TwoHitsOnTrialTakeANodeToTheMainQueue) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(20);
   HitTimes(stripe, nodes[0], 2);
   HitTimes(stripe, nodes[1], 1);
@@ -41,7 +41,7 @@ TEST(S3FifoPolicyTest, TwoHitsOnTrialTakeANodeToTheMainQueue) {
 }
 
 TEST(S3FifoPolicyTest, InTheMainQueueEachTurnCostsAHit) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(10);
   for (const NodeIndex node : nodes) HitTimes(stripe, node, 2);
   // All go to the main queue, and the first of them from there.
@@ -54,7 +54,7 @@ TEST(S3FifoPolicyTest, InTheMainQueueEachTurnCostsAHit) {
 }
 
 TEST(S3FifoPolicyTest, ATenthIsOnTrialTheRestIsMain) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   for (const NodeIndex node : stripe.InsertMany(90)) HitTimes(stripe, node, 2);
   const NodeIndex last = stripe.Insert(1);
   EXPECT_EQ(stripe.Evict(), last) << "the others were promoted on the way";
@@ -68,7 +68,7 @@ TEST(S3FifoPolicyTest, ATenthIsOnTrialTheRestIsMain) {
 }
 
 TEST(S3FifoPolicyTest, AKeyThatComesBackSoonEntersTheMainQueue) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   const NodeIndex first = stripe.Insert(kKey);
   stripe.InsertMany(19);
   EXPECT_EQ(stripe.Evict(kKey), first);
@@ -79,7 +79,7 @@ TEST(S3FifoPolicyTest, AKeyThatComesBackSoonEntersTheMainQueue) {
 }
 
 TEST(S3FifoPolicyTest, AKeyThatComesBackLateOrWasErasedEntersOnTrial) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   stripe.Insert(kKey);
   stripe.InsertMany(19);
   stripe.Evict(kKey);
@@ -95,7 +95,7 @@ TEST(S3FifoPolicyTest, AKeyThatComesBackLateOrWasErasedEntersOnTrial) {
 
 // Room is made before the key is asked for; what leaves for it must not push out its ghost.
 TEST(S3FifoPolicyTest, TheOldestGhostIsStillThereForTheKeyThatRoomWasMadeFor) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   stripe.Insert(kKey);
   stripe.InsertMany(19);
   stripe.Evict(kKey);
@@ -108,7 +108,7 @@ TEST(S3FifoPolicyTest, TheOldestGhostIsStillThereForTheKeyThatRoomWasMadeFor) {
 
 // Where much is erased or expires at once, as much will come again.
 TEST(S3FifoPolicyTest, GhostsAreForgottenNoFasterThanOthersAreEvicted) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   stripe.Insert(kKey);
   const std::vector<NodeIndex> nodes = stripe.InsertMany(99);
   stripe.Evict(kKey);
@@ -123,7 +123,7 @@ TEST(S3FifoPolicyTest, GhostsAreForgottenNoFasterThanOthersAreEvicted) {
 }
 
 TEST(S3FifoPolicyTest, ALoweredCapacityHasFewerGhosts) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   stripe.InsertMany(100);
   for (uint64_t i = 0; i < 80; ++i) stripe.Evict(2'000 + i);
   // The last eviction was one of 21 nodes, for which there are 18 ghosts from the next insertion
@@ -134,7 +134,7 @@ TEST(S3FifoPolicyTest, ALoweredCapacityHasFewerGhosts) {
 }
 
 TEST(S3FifoPolicyTest, AHitCountsToThreeThenWritesNothing) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   const NodeIndex node = stripe.Insert(1);
   for (const uint32_t accesses : {1u, 2u, 3u, 3u, 3u}) {
     stripe.Hit(node);
@@ -143,7 +143,7 @@ TEST(S3FifoPolicyTest, AHitCountsToThreeThenWritesNothing) {
 }
 
 TEST(S3FifoPolicyTest, AReplacementTakesThePlaceAndTheHitsAndIsOne) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   std::vector<NodeIndex> nodes = stripe.InsertMany(4);
   stripe.Hit(nodes[0]);
   nodes[0] = stripe.Replace(nodes[0]);
@@ -160,7 +160,7 @@ TEST(S3FifoPolicyTest, AReplacementTakesThePlaceAndTheHitsAndIsOne) {
 }
 
 TEST(S3FifoPolicyTest, NodesLeaveFromBothQueues) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(6);
   HitTimes(stripe, nodes[0], 2);
   HitTimes(stripe, nodes[1], 2);
@@ -174,7 +174,7 @@ TEST(S3FifoPolicyTest, NodesLeaveFromBothQueues) {
 }
 
 TEST(S3FifoPolicyTest, TheLastInsertedMayLeaveOrBeReplacedAtOnce) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   stripe.Remove(stripe.Insert(1));
   const NodeIndex replaced = stripe.Replace(stripe.Insert(2));
   EXPECT_EQ(stripe.Evict(), replaced);
@@ -190,7 +190,7 @@ TEST(S3FifoPolicyTest, TheLastInsertedMayLeaveOrBeReplacedAtOnce) {
 }
 
 TEST(S3FifoPolicyTest, MovesOnlySoManyAtOnce) {
-  Stripe stripe;
+  S3FifoStripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(100'000);
   for (const NodeIndex node : nodes) HitTimes(stripe, node, 3);
   EXPECT_EQ(stripe.Evict(), nodes[1 << 16]);

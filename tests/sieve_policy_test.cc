@@ -11,11 +11,11 @@
 namespace larder::internal {
 namespace {
 
-using Stripe = test::PolicyStripe<SievePolicy>;
+using SieveStripe = test::PolicyStripe<SievePolicy>;
 
 // The paper's example: hits keep a node where it is, and the hand goes on from there.
 TEST(SievePolicyTest, TheHandPassesWhatWasHitAndGoesOnFromThere) {
-  Stripe stripe;
+  SieveStripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(5);
   stripe.Hit(nodes[0]);
   stripe.Hit(nodes[1]);
@@ -29,14 +29,14 @@ TEST(SievePolicyTest, TheHandPassesWhatWasHitAndGoesOnFromThere) {
 }
 
 TEST(SievePolicyTest, WhereAllWereHitTheFirstPassedGoes) {
-  Stripe stripe;
+  SieveStripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(100);
   for (const NodeIndex node : nodes) stripe.Hit(node);
   for (const NodeIndex node : nodes) ASSERT_EQ(stripe.Evict(), node);
 }
 
 TEST(SievePolicyTest, AHitWritesOnce) {
-  Stripe stripe;
+  SieveStripe stripe;
   const NodeIndex node = stripe.Insert(1);
   EXPECT_EQ(stripe.At(node).accesses(), 0u);
   for (int i = 0; i < 5; ++i) {
@@ -46,7 +46,7 @@ TEST(SievePolicyTest, AHitWritesOnce) {
 }
 
 TEST(SievePolicyTest, AReplacementTakesThePlaceAndCountsAsAHit) {
-  Stripe stripe;
+  SieveStripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(3);
   EXPECT_EQ(stripe.Victim(), nodes[0]);  // the hand is there
   const NodeIndex replacement = stripe.Replace(nodes[0]);
@@ -56,7 +56,7 @@ TEST(SievePolicyTest, AReplacementTakesThePlaceAndCountsAsAHit) {
 }
 
 TEST(SievePolicyTest, TheHandGoesOnWhereItsNodeIsRemoved) {
-  Stripe stripe;
+  SieveStripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(4);
   stripe.Hit(nodes[0]);
   EXPECT_EQ(stripe.Victim(), nodes[1]);
@@ -69,7 +69,7 @@ TEST(SievePolicyTest, TheHandGoesOnWhereItsNodeIsRemoved) {
 }
 
 TEST(SievePolicyTest, PassesOnlySoManyAtOnce) {
-  Stripe stripe;
+  SieveStripe stripe;
   const std::vector<NodeIndex> nodes = stripe.InsertMany(100'000);
   for (const NodeIndex node : nodes) stripe.Hit(node);
   EXPECT_EQ(stripe.Evict(), nodes[1 << 16]);

@@ -29,10 +29,10 @@ using test::CrashKind;
 using test::FaultyFileSystem;
 using test::FileCall;
 
-constexpr char kPath[] = "/cache/users";
+constexpr char kSnapshotPath[] = "/cache/users";
 using Files = std::map<std::string, std::string>;
 
-absl::StatusOr<std::unique_ptr<FaultyFileSystem>> WithDirectory() {
+absl::StatusOr<std::unique_ptr<FaultyFileSystem>> WithCacheDirectory() {
   auto files = std::make_unique<FaultyFileSystem>();
   if (absl::Status status = files->CreateDirectory("/cache"); !status.ok()) return status;
   if (absl::Status status = files->SyncDirectory("/"); !status.ok()) return status;
@@ -41,10 +41,11 @@ absl::StatusOr<std::unique_ptr<FaultyFileSystem>> WithDirectory() {
 
 class SnapshotFileTest : public ::testing::Test {
  protected:
-  void SetUp() override { files_ = WithDirectory().value(); }
+  void SetUp() override { files_ = WithCacheDirectory().value(); }
 
   absl::Status Write(const std::string& bytes) {
-    absl::StatusOr<std::unique_ptr<SnapshotFile>> file = SnapshotFile::Create(*files_, kPath);
+    absl::StatusOr<std::unique_ptr<SnapshotFile>> file =
+        SnapshotFile::Create(*files_, kSnapshotPath);
     if (!file.ok()) return file.status();
     if (absl::Status status = (*file)->Append(bytes); !status.ok()) return status;
     return (*file)->Commit();
@@ -54,34 +55,34 @@ class SnapshotFileTest : public ::testing::Test {
 };
 
 TEST_F(SnapshotFileTest, TakesItsPlaceWhenCommitted) {
-  auto file = SnapshotFile::Create(*files_, kPath).value();
+  auto file = SnapshotFile::Create(*files_, kSnapshotPath).value();
   ASSERT_EQ(file->Append("new"), absl::OkStatus());
-  EXPECT_FALSE(files_->Files().contains(kPath));
+  EXPECT_FALSE(files_->Files().contains(kSnapshotPath));
   ASSERT_EQ(file->Commit(), absl::OkStatus());
-  EXPECT_EQ(files_->Files(), (Files{{kPath, "new"}}));
-  EXPECT_EQ(files_->Crash(CrashKind::kUnsynced)->Files(), (Files{{kPath, "new"}}));
+  EXPECT_EQ(files_->Files(), (Files{{kSnapshotPath, "new"}}));
+  EXPECT_EQ(files_->Crash(CrashKind::kUnsynced)->Files(), (Files{{kSnapshotPath, "new"}}));
 }
 
 TEST_F(SnapshotFileTest, LeavesNothingWhereItIsNotCommitted) {
   ASSERT_EQ(Write("old"), absl::OkStatus());
   {
-    auto file = SnapshotFile::Create(*files_, kPath).value();
+    auto file = SnapshotFile::Create(*files_, kSnapshotPath).value();
     ASSERT_EQ(file->Append("new"), absl::OkStatus());
   }
-  EXPECT_EQ(files_->Files(), (Files{{kPath, "old"}}));
+  EXPECT_EQ(files_->Files(), (Files{{kSnapshotPath, "old"}}));
 }
 
 TEST_F(SnapshotFileTest, TheLastOneToBeCommittedStays) {
-  auto one = SnapshotFile::Create(*files_, kPath).value();
-  auto two = SnapshotFile::Create(*files_, kPath).value();
+  auto one = SnapshotFile::Create(*files_, kSnapshotPath).value();
+  auto two = SnapshotFile::Create(*files_, kSnapshotPath).value();
   ASSERT_EQ(two->Append("two"), absl::OkStatus());
   ASSERT_EQ(two->Commit(), absl::OkStatus());
-  EXPECT_EQ(files_->Files().at(kPath), "two");
-  auto three = SnapshotFile::Create(*files_, kPath).value();
+  EXPECT_EQ(files_->Files().at(kSnapshotPath), "two");
+  auto three = SnapshotFile::Create(*files_, kSnapshotPath).value();
   ASSERT_EQ(one->Append("one"), absl::OkStatus());
   ASSERT_EQ(one->Commit(), absl::OkStatus());
   three.reset();
-  EXPECT_EQ(files_->Files(), (Files{{kPath, "one"}}));
+  EXPECT_EQ(files_->Files(), (Files{{kSnapshotPath, "one"}}));
 }
 
 TEST_F(SnapshotFileTest, RemovesWhatOthersLeftWhenTheyDied) {
@@ -90,7 +91,7 @@ TEST_F(SnapshotFileTest, RemovesWhatOthersLeftWhenTheyDied) {
   files_->SetFile("/cache/users.tmpx", "other");
   files_->SetFile("/cache/other.tmp.0123456789abcdef", "other");
   ASSERT_EQ(Write("new"), absl::OkStatus());
-  EXPECT_EQ(files_->Files(), (Files{{kPath, "new"},
+  EXPECT_EQ(files_->Files(), (Files{{kSnapshotPath, "new"},
                                     {"/cache/users.tmpx", "other"},
                                     {"/cache/other.tmp.0123456789abcdef", "other"}}));
 }
@@ -101,7 +102,7 @@ TEST_F(SnapshotFileTest, ADirectoryThatCannotBeListedOrTidiedIsNoObstacle) {
   EXPECT_EQ(Write("new"), absl::OkStatus());
   files_->FailAll(FileCall::kList, FaultyFileSystem::IoError());
   EXPECT_EQ(Write("newer"), absl::OkStatus());
-  EXPECT_EQ(files_->Files().at(kPath), "newer");
+  EXPECT_EQ(files_->Files().at(kSnapshotPath), "newer");
 }
 
 TEST_F(SnapshotFileTest, PathsMayBeRelative) {
@@ -145,7 +146,7 @@ absl::Status Save(FileSystem& files, const std::string& name) {
   SnapshotOptions options;
   options.file_system = &files;
   options.now = [] { return absl::UnixEpoch() + absl::Seconds(100); };
-  absl::StatusOr<SnapshotSaver> saver = SnapshotSaver::Begin(kPath, options, HeadFor(name));
+  absl::StatusOr<SnapshotSaver> saver = SnapshotSaver::Begin(kSnapshotPath, options, HeadFor(name));
   if (!saver.ok()) return saver.status();
   const std::string value(1000, name[0]);
   for (int i = 0; i < kEntries; ++i) {
@@ -160,7 +161,7 @@ absl::StatusOr<std::string> Load(FileSystem& files) {
   SnapshotOptions options;
   options.file_system = &files;
   absl::StatusOr<std::unique_ptr<LoadedSnapshot>> snapshot =
-      LoadedSnapshot::Read(kPath, options, "k", "v");
+      LoadedSnapshot::Read(kSnapshotPath, options, "k", "v");
   if (!snapshot.ok()) return snapshot.status();
   const std::string name = (*snapshot)->reader.head().policy;
   SnapshotEntry entry;
@@ -179,7 +180,7 @@ TEST(SnapshotIoTest, WhicheverCallFailsThereIsAWholeSnapshot) {
   for (const absl::Status& error : {FaultyFileSystem::NoSpace(), FaultyFileSystem::IoError()}) {
     for (uint64_t n = 1;; ++n) {
       SCOPED_TRACE(absl::StrCat("call ", n, " fails: ", error.ToString()));
-      auto files = WithDirectory().value();
+      auto files = WithCacheDirectory().value();
       ASSERT_EQ(Save(*files, "old"), absl::OkStatus());
       files->FailCall(files->calls() + n, error);
       const absl::Status status = Save(*files, "new");
@@ -191,7 +192,7 @@ TEST(SnapshotIoTest, WhicheverCallFailsThereIsAWholeSnapshot) {
         EXPECT_EQ(there, "new");
       } else {
         EXPECT_EQ(status.code(), error.code()) << status;
-        EXPECT_TRUE(absl::StrContains(status.message(), kPath)) << status;
+        EXPECT_TRUE(absl::StrContains(status.message(), kSnapshotPath)) << status;
       }
       for (uint64_t seed = 1; seed <= 3; ++seed) {
         const auto crashed = files->Crash(CrashKind::kTorn, seed);
@@ -207,7 +208,7 @@ TEST(SnapshotIoTest, WhicheverCallFailsThereIsAWholeSnapshot) {
 }
 
 TEST(SnapshotIoTest, APowerFailureAtAnyMomentLeavesAWholeSnapshot) {
-  auto files = WithDirectory().value();
+  auto files = WithCacheDirectory().value();
   ASSERT_EQ(Save(*files, "old"), absl::OkStatus());
   std::vector<std::unique_ptr<FaultyFileSystem>> crashes;
   files->SetObserver([&](FileCall, const std::string&) {
@@ -229,9 +230,9 @@ TEST(SnapshotIoTest, APowerFailureAtAnyMomentLeavesAWholeSnapshot) {
 }
 
 TEST(SnapshotIoTest, ADiskThatIsTooSmallKeepsTheOlderSnapshot) {
-  auto files = WithDirectory().value();
+  auto files = WithCacheDirectory().value();
   ASSERT_EQ(Save(*files, "old"), absl::OkStatus());
-  const uint64_t size = files->Files().at(kPath).size();
+  const uint64_t size = files->Files().at(kSnapshotPath).size();
   for (uint64_t space = size; space < 2 * size; space += size / 7) {
     files->LimitSpace(space);
     EXPECT_TRUE(absl::IsResourceExhausted(Save(*files, "new")));
@@ -244,34 +245,34 @@ TEST(SnapshotIoTest, ADiskThatIsTooSmallKeepsTheOlderSnapshot) {
 }
 
 TEST(SnapshotIoTest, ErrorsOfLoadingNameTheFileAndTheReason) {
-  auto files = WithDirectory().value();
+  auto files = WithCacheDirectory().value();
   EXPECT_TRUE(absl::IsNotFound(Load(*files).status()));
   ASSERT_EQ(Save(*files, "old"), absl::OkStatus());
   SnapshotOptions options;
   options.file_system = files.get();
-  const absl::Status key = LoadedSnapshot::Read(kPath, options, "u64", "v").status();
+  const absl::Status key = LoadedSnapshot::Read(kSnapshotPath, options, "u64", "v").status();
   EXPECT_TRUE(absl::IsFailedPrecondition(key)) << key;
   EXPECT_EQ(key.message(), "snapshot /cache/users: the snapshot's keys are 'k', the cache's 'u64'");
-  const absl::Status value = LoadedSnapshot::Read(kPath, options, "k", "u64").status();
+  const absl::Status value = LoadedSnapshot::Read(kSnapshotPath, options, "k", "u64").status();
   EXPECT_EQ(value.message(),
             "snapshot /cache/users: the snapshot's values are 'v', the cache's 'u64'");
   files->FailAll(FileCall::kRead, FaultyFileSystem::IoError());
   EXPECT_EQ(Load(*files).status().code(), FaultyFileSystem::IoError().code());
   files->Heal();
-  files->SetFile(kPath, "");
+  files->SetFile(kSnapshotPath, "");
   EXPECT_TRUE(absl::IsDataLoss(Load(*files).status())) << Load(*files).status();
-  EXPECT_TRUE(absl::StrContains(Load(*files).status().message(), kPath));
+  EXPECT_TRUE(absl::StrContains(Load(*files).status().message(), kSnapshotPath));
 }
 
 int64_t Left(FileSystem& files, absl::Time now, int64_t nanos) {
   SnapshotOptions options;
   options.file_system = &files;
   options.now = [now] { return now; };
-  return LoadedSnapshot::Read(kPath, options, "k", "v").value()->Left(nanos);
+  return LoadedSnapshot::Read(kSnapshotPath, options, "k", "v").value()->Left(nanos);
 }
 
 TEST(SnapshotIoTest, TimeGoesOnByTheWallClockButNotBack) {
-  auto files = WithDirectory().value();
+  auto files = WithCacheDirectory().value();
   ASSERT_EQ(Save(*files, "old"), absl::OkStatus());
   const absl::Time saved = absl::UnixEpoch() + absl::Seconds(100);
   EXPECT_EQ(Left(*files, saved, 7), 7);

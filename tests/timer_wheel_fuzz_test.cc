@@ -15,6 +15,7 @@
 #include "larder/internal/slab.h"
 #include "larder/internal/timer_wheel.h"
 #include "tests/support/rounds.h"
+#include "tests/support/wheel_times.h"
 
 namespace larder::internal {
 namespace {
@@ -22,10 +23,10 @@ namespace {
 using ::larder::test::Rounds;
 using ::larder::test::SeedOfRound;
 
-constexpr int64_t kTick = int64_t{1} << 20;  // ns
-constexpr int64_t kDay = int64_t{86'400} * 1'000'000'000;
-constexpr int64_t kYear = 365 * kDay;
-constexpr int64_t kBegin = std::numeric_limits<int64_t>::min();
+using test::kBegin;
+using test::kDay;
+using test::kTick;
+using test::kYear;
 
 int64_t Plus(int64_t time, int64_t nanos) {
   int64_t sum;

@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "larder/internal/node.h"
 #include "larder/internal/slab.h"
+#include "tests/support/wheel_times.h"
 
 namespace larder::internal {
 namespace {
@@ -21,11 +22,11 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-constexpr int64_t kTick = int64_t{1} << 20;  // ns
-constexpr int64_t kSecond = 1'000'000'000;
-constexpr int64_t kDay = 86'400 * kSecond;
-constexpr int64_t kYear = 365 * kDay;
-constexpr int64_t kBegin = std::numeric_limits<int64_t>::min();
+using test::kBegin;
+using test::kDay;
+using test::kSecond;
+using test::kTick;
+using test::kYear;
 constexpr size_t kPlenty = 1'000'000;
 // Of a list of level 2: 64 * 64 ticks.
 constexpr int64_t kRange = 4'096 * kTick;

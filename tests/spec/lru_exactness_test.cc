@@ -77,11 +77,12 @@ const Case kCases[] = {
      .maintained = false},
 };
 
-class Comparison {
+class LruComparison {
  public:
   using CacheT = Cache<uint64_t, uint64_t, Lru>;
 
-  Comparison(const Case& c, uint64_t seed) : case_(c), random_(seed), model_(c.capacity, &clock_) {
+  LruComparison(const Case& c, uint64_t seed)
+      : case_(c), random_(seed), model_(c.capacity, &clock_) {
     CacheT::Options options;
     options.capacity = c.capacity;
     options.stripes = 1;
@@ -357,7 +358,7 @@ class LruExactness : public ::testing::TestWithParam<Case> {};
 TEST_P(LruExactness, EqualsTheModel) {
   for (int round = 0; round < Rounds(4); ++round) {
     SCOPED_TRACE(absl::StrCat("LARDER_TEST_SEED=", SeedOfRound(round)));
-    Comparison(GetParam(), SeedOfRound(round)).Run();
+    LruComparison(GetParam(), SeedOfRound(round)).Run();
     if (HasFailure()) return;
   }
 }

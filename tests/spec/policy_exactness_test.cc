@@ -266,19 +266,19 @@ TEST_P(PolicyExactness, AlsoWhereEntriesAreErasedReplacedAndExpire) {
   }
 }
 
-std::string NameOf(const ::testing::TestParamInfo<Param>& info) {
+std::string ExactNameOf(const ::testing::TestParamInfo<Param>& info) {
   const auto& [policy, trace, capacity] = info.param;
   return absl::StrCat(std::string(policy.name), "_", trace.name, "_", capacity);
 }
 
-const auto kPolicies = ::testing::Values(  // one line for each
+const auto kExactPolicies = ::testing::Values(  // one line for each
     ExactPolicy<Lru, LruPolicyModel>(), ExactPolicy<Sieve, SievePolicyModel>(),
     ExactPolicy<S3Fifo, S3FifoPolicyModel>());
 
 INSTANTIATE_TEST_SUITE_P(Spec, PolicyExactness,
-                         ::testing::Combine(kPolicies, ::testing::ValuesIn(kTraces),
+                         ::testing::Combine(kExactPolicies, ::testing::ValuesIn(kTraces),
                                             ::testing::Values(1, 3, 10, 57, 999)),
-                         NameOf);
+                         ExactNameOf);
 
 }  // namespace
 }  // namespace larder::test
