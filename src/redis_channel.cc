@@ -2,12 +2,12 @@
 #include "src/redis_channel.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <utility>
 
 #include "absl/container/inlined_vector.h"
@@ -59,13 +59,24 @@ struct RedisChannel::PendingCall {
   Event woken;
 };
 
+absl::StatusOr<std::shared_ptr<RedisChannel>> RedisChannel::Create(
+    std::unique_ptr<RedisConnection> connection, std::string address, absl::Duration patience,
+    uint64_t number) {
+  absl::StatusOr<ScopedFd> kicked = MakeEventFd();
+  if (!kicked.ok()) {
+    return absl::Status(kicked.status().code(), Concat(address, ": ", kicked.status().message()));
+  }
+  return std::shared_ptr<RedisChannel>(new RedisChannel(std::move(connection), std::move(address),
+                                                        patience, number, *std::move(kicked)));
+}
+
 RedisChannel::RedisChannel(std::unique_ptr<RedisConnection> connection, std::string address,
-                           absl::Duration patience, uint64_t number)
+                           absl::Duration patience, uint64_t number, ScopedFd kicked)
     : connection_(std::move(connection)),
       address_(std::move(address)),
       patience_(patience),
       number_(number),
-      kicked_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+      kicked_(std::move(kicked)) {}
 
 RedisChannel::~RedisChannel() {
   for (PendingCall* const call : awaited_) delete call;
@@ -113,11 +124,16 @@ bool RedisChannel::Enqueue(PendingCall* call, const RedisRequest& request,
     }
   }
   call->begin = added_;
-  outbox_.Add(request, std::move(shared));
-  added_ += request.wire().size();
-  unsent_.fetch_add(request.wire().size(), std::memory_order_relaxed);
-  call->end = added_;
+  call->end = added_ + request.wire().size();
   incoming_.push_back(call);
+  try {
+    outbox_.Add(request, std::move(shared));
+  } catch (const std::bad_alloc&) {
+    incoming_.pop_back();
+    throw;
+  }
+  added_ = call->end;
+  unsent_.fetch_add(request.wire().size(), std::memory_order_relaxed);
   pending_.fetch_add(1, std::memory_order_relaxed);
   duties->send = !sending_ && !left_to_send_;
   if (duties->send) sending_ = true;
@@ -131,7 +147,7 @@ bool RedisChannel::Enqueue(PendingCall* call, const RedisRequest& request,
 
 // Until nothing is left, or nothing goes; or, lest its caller send for ever, `own` is complete.
 // True if something is left, which is the driver's then.
-bool RedisChannel::Send(const PendingCall* own) {
+bool RedisChannel::Send(const PendingCall* own) noexcept {
   while (true) {
     const int error = sending_box_.empty() ? 0 : SendBox();
     MutexLock lock(&mutex_);
@@ -166,7 +182,7 @@ int RedisChannel::SendBox() {
 }
 
 // True when `own` is complete, false when `deadline` has passed.
-bool RedisChannel::Drive(const PendingCall* own, Deadline deadline) {
+bool RedisChannel::Drive(const PendingCall* own, Deadline deadline) noexcept {
   while ((own->state.load(std::memory_order_relaxed) & kDone) == 0) {
     const Plan plan = MakePlan();
     const PendingCall& first = *awaited_.front();
@@ -309,7 +325,7 @@ void RedisChannel::Finish(PendingCall* call) {
 }
 
 // Has another caller that waits drive, if there is one.
-void RedisChannel::HandOver() {
+void RedisChannel::HandOver() noexcept {
   PendingCall* next = nullptr;
   {
     MutexLock lock(&mutex_);
@@ -334,7 +350,8 @@ RedisChannel::Outcome RedisChannel::Take(CallPtr call) {
 }
 
 // The deadline has passed. What is under way belongs to the channel from now on.
-RedisChannel::Outcome RedisChannel::Abandon(CallPtr call, bool driving, Deadline deadline) {
+RedisChannel::Outcome RedisChannel::Abandon(CallPtr call, bool driving,
+                                            Deadline deadline) noexcept {
   // The driver may be adding replies at this moment: the first command has to do.
   absl::Status status =
       RedisError(absl::StatusCode::kDeadlineExceeded, address_, call->expected.front().command,

@@ -44,9 +44,11 @@ namespace larder::internal {
 // Thread-safe. Held by each thread that is in Call: it may be dropped from elsewhere meanwhile.
 class RedisChannel {
  public:
-  // `address` is for messages. `number` tells channels apart.
-  RedisChannel(std::unique_ptr<RedisConnection> connection, std::string address,
-               absl::Duration patience, uint64_t number);
+  // `address` is for messages. `number` tells channels apart. ResourceExhausted if there is no file
+  // descriptor for it.
+  static absl::StatusOr<std::shared_ptr<RedisChannel>> Create(
+      std::unique_ptr<RedisConnection> connection, std::string address, absl::Duration patience,
+      uint64_t number);
   // No Call may be under way.
   ~RedisChannel();
 
@@ -84,6 +86,9 @@ class RedisChannel {
   struct PendingCall;
   using CallPtr = std::unique_ptr<PendingCall>;
 
+  RedisChannel(std::unique_ptr<RedisConnection> connection, std::string address,
+               absl::Duration patience, uint64_t number, ScopedFd kicked);
+
   // What a caller has to do for all beside waiting.
   struct Duties {
     bool send = false;
@@ -93,14 +98,15 @@ class RedisChannel {
   bool Enqueue(PendingCall* call, const RedisRequest& request,
                std::shared_ptr<const RedisRequest> shared, Duties* duties);
 
-  // Each of these needs the duty.
-  bool Send(const PendingCall* own);
+  // Each of these needs the duty. Without memory for their few words of account nobody could say
+  // any more which answer is whose: they end the process then.
+  bool Send(const PendingCall* own) noexcept;
   int SendBox();
-  bool Drive(const PendingCall* own, Deadline deadline);
-  void HandOver();
+  bool Drive(const PendingCall* own, Deadline deadline) noexcept;
+  void HandOver() noexcept;
 
   Outcome Take(CallPtr call);
-  Outcome Abandon(CallPtr call, bool driving, Deadline deadline);
+  Outcome Abandon(CallPtr call, bool driving, Deadline deadline) noexcept;
 
   // --- What the driver does
 

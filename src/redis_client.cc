@@ -139,8 +139,15 @@ absl::Status RedisConnection::Handshake(const RedisOptions& options, Deadline de
 
   const absl::Duration asked_at = Deadline::Monotonic();
   RedisReplies replies;
-  if (absl::Status status = Complete(request, deadline, &replies); !status.ok()) return status;
   bool reconnect = false;
+  if (absl::Status status = Complete(request, deadline, &replies); !status.ok()) {
+    const bool said_why = !FirstErrorReply(address_, request.expected(), replies, &reconnect).ok();
+    const bool identifying = greeting == Greeting::kIdentify && replies.size() >= needed;
+    if (!absl::IsUnavailable(status) || said_why || !identifying) return status;
+    return absl::UnavailableError(
+        Concat(status.message(),
+               " (by a proxy that doesn't know it? RedisOptions::identify_servers = false)"));
+  }
   const absl::Status all = FirstErrorReply(address_, request.expected(), replies, &reconnect);
   const absl::Status status = FirstErrorReply(address_, request.expected(),
                                               absl::MakeConstSpan(replies).first(needed), &broken_);

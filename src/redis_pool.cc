@@ -2,6 +2,7 @@
 #include "src/redis_pool.h"
 
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -17,13 +18,17 @@ constexpr int64_t kUnknown = std::numeric_limits<int64_t>::min();
 // those that had been there before, which a server may have closed all while they were idle.
 constexpr int kMostTries = 4;
 
+// After an attempt to connect that failed, until calls that have another channel want the next.
+constexpr absl::Duration kPauseAfterRefusal = absl::Seconds(1);
+
 }  // namespace
 
 RedisPool::RedisPool(RedisOptions options)
     : options_(std::move(options)),
       address_(RedisAddress(options_)),
       clock_offset_(kUnknown),
-      channels_(static_cast<size_t>(options_.max_connections)) {}
+      channels_(static_cast<size_t>(options_.max_connections)),
+      refused_at_(-absl::InfiniteDuration()) {}
 
 absl::StatusOr<RedisReplies> RedisPool::Execute(RedisRequest request, Deadline deadline) {
   using Repeat = RedisChannel::Outcome::Repeat;
@@ -54,45 +59,40 @@ absl::StatusOr<RedisReplies> RedisPool::Execute(RedisRequest request, Deadline d
 absl::StatusOr<RedisPool::Lease> RedisPool::Acquire(std::string_view command, uint64_t newer_than,
                                                     Deadline deadline) {
   std::vector<ChannelPtr> closed;  // destroyed when the lock isn't held any more
-  std::shared_ptr<Dialling> awaited;
-  ChannelPtr busy;
-  {
-    MutexLock lock(&mutex_);
-    while (true) {
+  ComingPtr awaited;
+  while (true) {
+    bool has_other = false;
+    {
+      MutexLock lock(&mutex_);
+      if (coming_ != nullptr && coming_->dialling->over()) Welcome(&closed);
       Choice choice = Choose(newer_than, &closed);
-      if (choice.free != nullptr) return Lease{std::move(choice.free), awaited != nullptr};
-      const bool may_dial = choice.place != nullptr && dialling_ == nullptr;
-      if (choice.busy != nullptr && !may_dial) return Lease{std::move(choice.busy)};
-      if (may_dial) {
-        busy = std::move(choice.busy);
-        dialling_ = std::make_shared<Dialling>();
-        break;
+      if (choice.free != nullptr) {
+        const bool is_new = awaited != nullptr && choice.free->number() >= awaited->number;
+        return Lease{std::move(choice.free), is_new};
       }
-      if (dialling_ == nullptr) {  // all are in use that were to be avoided
-        newer_than = 0;
-        continue;
+      has_other = choice.busy != nullptr;
+      if (!has_other && awaited != nullptr && !awaited->outcome.ok()) {
+        return absl::Status(awaited->outcome.code(),
+                            Concat(awaited->outcome.message(), " (for ", command, ")"));
       }
-      awaited = dialling_;
-      while (!awaited->over) {
-        if (deadline.Passed()) {
-          return RedisError(
-              absl::StatusCode::kDeadlineExceeded, address_, command,
-              Concat("no connection within ", absl::FormatDuration(deadline.timeout())));
-        }
-        dialled_.WaitFor(&mutex_, deadline.Remaining());
-      }
-      // That the other one's time was short says nothing.
-      if (!awaited->status.ok() && !absl::IsDeadlineExceeded(awaited->status)) {
-        return absl::Status(awaited->status.code(),
-                            Concat(awaited->status.message(), " (for ", command, ")"));
-      }
+      const bool was_refused = Deadline::Monotonic() - refused_at_ < kPauseAfterRefusal;
+      const bool may_want = choice.place != nullptr && !(has_other && was_refused);
+      const bool begins = may_want && coming_ == nullptr;
+      if (has_other && !begins) return Lease{std::move(choice.busy)};
+      if (begins) Begin();
+      if (coming_ == nullptr) newer_than = 0;  // all are in use that were to be avoided
+      awaited = coming_;
+    }
+    closed.clear();
+    if (awaited == nullptr) continue;
+    // A new connection as a rule comes before a busy one is free; if not, there is time left for
+    // it.
+    const Deadline limit = has_other ? Deadline::After(deadline.Remaining() / 2) : deadline;
+    if (!awaited->dialling->Await(limit) && !has_other) {
+      return RedisError(absl::StatusCode::kDeadlineExceeded, address_, command,
+                        Concat("no connection within ", absl::FormatDuration(deadline.timeout())));
     }
   }
-  absl::StatusOr<ChannelPtr> dialled = Dial(deadline);
-  if (dialled.ok()) return Lease{*std::move(dialled), true};
-  if (busy != nullptr) return Lease{std::move(busy)};
-  return absl::Status(dialled.status().code(),
-                      Concat(dialled.status().message(), " (for ", command, ")"));
 }
 
 RedisPool::Choice RedisPool::Choose(uint64_t newer_than, std::vector<ChannelPtr>* closed) {
@@ -115,45 +115,37 @@ RedisPool::Choice RedisPool::Choose(uint64_t newer_than, std::vector<ChannelPtr>
   return choice;
 }
 
-absl::StatusOr<RedisPool::ChannelPtr> RedisPool::Dial(Deadline deadline) {
-  uint64_t number;
-  {
-    MutexLock lock(&mutex_);
-    number = ++last_number_;
-  }
-  absl::StatusOr<ChannelPtr> channel = Connect(number, deadline);
-  {
-    MutexLock lock(&mutex_);
-    if (channel.ok() && !Matches(**channel)) {
-      channel = absl::UnavailableError(Concat(address_, ": server ", (*channel)->run_id(),
-                                              " answers, not ", pins_.rbegin()->second,
-                                              ", of which changes are heard"));
-    }
-    if (channel.ok()) {
-      std::vector<ChannelPtr> closed;
-      if (ChannelPtr* const place = Choose(last_number_, &closed).place; place != nullptr) {
-        *place = *channel;
-      }
-    }
-    dialling_->over = true;
-    dialling_->status = channel.status();
-    dialling_ = nullptr;
-  }
-  dialled_.NotifyAll();
-  return channel;
+void RedisPool::Begin() {
+  coming_ = std::make_shared<Coming>(
+      Coming{RedisDialling::Start(options_, address_), ++last_number_, absl::OkStatus()});
 }
 
-absl::StatusOr<RedisPool::ChannelPtr> RedisPool::Connect(uint64_t number, Deadline deadline) {
-  using Greeting = RedisConnection::Greeting;
-  absl::StatusOr<std::unique_ptr<RedisConnection>> connection =
-      RedisConnection::Dial(options_, address_, deadline,
-                            options_.identify_servers ? Greeting::kIdentify : Greeting::kLogIn);
+void RedisPool::Welcome(std::vector<ChannelPtr>* closed) {
+  const ComingPtr coming = std::exchange(coming_, nullptr);
+  coming->outcome = Admit(coming->dialling->TakeResult(), coming->number, closed);
+  if (!coming->outcome.ok()) refused_at_ = Deadline::Monotonic();
+}
+
+absl::Status RedisPool::Admit(RedisDialling::Result connection, uint64_t number,
+                              std::vector<ChannelPtr>* closed) {
   if (!connection.ok()) return connection.status();
-  if (const std::optional<absl::Duration> offset = (*connection)->clock_offset()) {
+  const std::optional<absl::Duration> offset = (*connection)->clock_offset();
+  absl::StatusOr<ChannelPtr> channel =
+      RedisChannel::Create(*std::move(connection), address_, options_.command_timeout, number);
+  if (!channel.ok()) return channel.status();
+  if (!Matches(**channel)) {
+    closed->push_back(*channel);
+    return absl::UnavailableError(Concat(address_, ": server ", (*channel)->run_id(),
+                                         " answers, not ", pins_.rbegin()->second,
+                                         ", of which changes are heard"));
+  }
+  if (offset.has_value()) {
     clock_offset_.store(absl::ToInt64Nanoseconds(*offset), std::memory_order_relaxed);
   }
-  return std::make_shared<RedisChannel>(*std::move(connection), address_, options_.command_timeout,
-                                        number);
+  if (ChannelPtr* const place = Choose(last_number_, closed).place; place != nullptr) {
+    *place = *std::move(channel);
+  }
+  return absl::OkStatus();
 }
 
 bool RedisPool::Matches(const RedisChannel& channel) const {

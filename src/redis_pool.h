@@ -21,6 +21,7 @@
 #include "src/redis_channel.h"
 #include "src/redis_client.h"
 #include "src/redis_command.h"
+#include "src/redis_dialling.h"
 #include "src/redis_reply.h"
 
 namespace larder::internal {
@@ -28,9 +29,10 @@ namespace larder::internal {
 // At most options.max_connections channels to one server, made when needed. A request goes to the
 // first that isn't busy: few channels, so that many calls share a round trip.
 //
-// One thread at a time connects; the pool's lock is not held meanwhile. Others that have no channel
-// to use wait for it, and fail with it, so that many calls of a server that is away don't try one
-// after the other.
+// A thread of the pool's own connects, one channel after the other. Calls that have no channel to
+// use wait for it, each for as long as it may, and fail with it: those of a server that is away
+// don't try one after the other, and a server that takes longer to connect to than any of them
+// waits comes up all the same.
 //
 // Thread-safe.
 class RedisPool {
@@ -43,7 +45,7 @@ class RedisPool {
   RedisPool(const RedisPool&) = delete;
   RedisPool& operator=(const RedisPool&) = delete;
 
-  // Runs `request` on some channel, as RedisConnection::Call. `deadline` covers making a
+  // Runs `request` on some channel, as RedisConnection::Call. `deadline` covers waiting for a
   // connection, too. If the connection had been there before, and is lost before any byte of the
   // answer came, the request is sent once more, on another; if it must not be executed twice, only
   // where nothing of it had been sent.
@@ -64,23 +66,25 @@ class RedisPool {
  private:
   using ChannelPtr = std::shared_ptr<RedisChannel>;
 
-  // Somebody's attempt to connect. Guarded by the pool's lock.
-  struct Dialling {
-    bool over = false;
-    absl::Status status;
+  // The connection that is being made, and what became of it.
+  struct Coming {
+    std::shared_ptr<RedisDialling> dialling;
+    uint64_t number;
+    absl::Status outcome;  // once it isn't the pool's coming_ any more; guarded by its lock
   };
+  using ComingPtr = std::shared_ptr<Coming>;
 
   struct Lease {
     ChannelPtr channel;
-    bool is_new = false;  // made for this call
+    bool is_new = false;  // waited for
   };
 
   // A channel with a number above `newer_than`, if possible.
   absl::StatusOr<Lease> Acquire(std::string_view command, uint64_t newer_than, Deadline deadline)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // What there is: a channel that isn't busy; else one that is, if any, and a place for another, if
-  // any.
+  // What there is: a channel that isn't busy; else one that is, if any, and whether there is a
+  // place for another.
   struct Choice {
     ChannelPtr free;
     ChannelPtr busy;
@@ -89,9 +93,12 @@ class RedisPool {
   Choice Choose(uint64_t newer_than, std::vector<ChannelPtr>* closed)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Connects, and puts the channel into its place.
-  absl::StatusOr<ChannelPtr> Dial(Deadline deadline) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::StatusOr<ChannelPtr> Connect(uint64_t number, Deadline deadline);
+  // Begins to make a connection. Requires that none is being made.
+  void Begin() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes what came of coming_, which is over.
+  void Welcome(std::vector<ChannelPtr>* closed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Admit(RedisDialling::Result connection, uint64_t number,
+                     std::vector<ChannelPtr>* closed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   bool Matches(const RedisChannel& channel) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -102,9 +109,9 @@ class RedisPool {
   std::atomic<int64_t> clock_offset_;
 
   Mutex mutex_;
-  CondVar dialled_;
   std::vector<ChannelPtr> channels_ ABSL_GUARDED_BY(mutex_);  // null: a place for one
-  std::shared_ptr<Dialling> dialling_ ABSL_GUARDED_BY(mutex_);
+  ComingPtr coming_ ABSL_GUARDED_BY(mutex_);                  // null: none is wanted
+  absl::Duration refused_at_ ABSL_GUARDED_BY(mutex_);         // by Deadline's clock
   uint64_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<uint64_t, std::string> pins_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_pin_ ABSL_GUARDED_BY(mutex_) = 0;

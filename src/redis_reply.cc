@@ -119,6 +119,10 @@ constexpr ErrorPrefix kErrorPrefixes[] = {
     {"WRONGPASS ", {absl::StatusCode::kUnauthenticated, false}},
     {"ERR invalid password", {absl::StatusCode::kUnauthenticated, false}},
     {"NOPERM ", {absl::StatusCode::kPermissionDenied, false}},
+    // Of a script's commands: version 7.2, 7.0, and those before.
+    {"ERR ACL failure in script", {absl::StatusCode::kPermissionDenied, false}},
+    {"ERR The user executing the script can't", {absl::StatusCode::kPermissionDenied, false}},
+    {"The user executing the script can't", {absl::StatusCode::kPermissionDenied, false}},
     {"DENIED ", {absl::StatusCode::kPermissionDenied, true}},
     {"LOADING ", {absl::StatusCode::kUnavailable, false}},
     {"BUSY ", {absl::StatusCode::kUnavailable, false}},

@@ -2,17 +2,15 @@
 //
 // How a subscription comes about.
 
-#include <sys/eventfd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <system_error>
+#include <cstdint>
 #include <utility>
 
 #include "larder/internal/random_bits.h"
 #include "src/redis_client.h"
 #include "src/redis_command.h"
 #include "src/redis_reply.h"
+#include "src/redis_scripts.h"
 #include "src/redis_subscription.h"
 #include "src/text.h"
 
@@ -24,9 +22,6 @@ using Listener = std::unique_ptr<RedisListener>;
 
 // A probe's word comes with the answer to its change, or soon after.
 constexpr absl::Duration kLongestProbe = absl::Seconds(5);
-
-// Lest a probe stay if the connection is lost in the middle.
-constexpr std::string_view kProbeMillis = "1000";
 
 // Longer than any server's.
 constexpr size_t kLongestRunId = 128;
@@ -169,10 +164,12 @@ absl::Status Starter::Change(std::string_view probe) {
         {"PUBLISH", Concat(options_.key_prefix, kNoticeChannel), Concat(kProbeNotice, probe)});
     return Ask(**connection, request).status();
   }
-  const std::string key = Concat(options_.key_prefix, kProbeKey, probe);
-  request.Add({"SET", ReplyKind::kStatus}, {"SET", key, "", "PX", kProbeMillis});
-  request.Add({"DEL", ReplyKind::kInteger}, {"DEL", key});
-  return (*connection)->Call(request, limit_).status();
+  // In one step, so that nothing stays; and by what a server executes whose memory is full, too.
+  const uint64_t token = RandomBits();
+  request.Add({"EVAL", ReplyKind::kVerdict, 0, token},
+              {"EVAL", RedisScripts::Get(/*publish=*/false).invalidate.text, "1",
+               Concat(options_.key_prefix, kProbeKey, probe), Concat(token)});
+  return Ask(**connection, request).status();
 }
 
 absl::StatusOr<Ears> Starter::Start(From from, bool two) {
@@ -210,11 +207,8 @@ absl::StatusOr<std::unique_ptr<RedisSubscription>> RedisSubscription::Start(
     const RedisOptions& options, std::string address, Deadline deadline, Connections connections) {
   const Deadline own_limit = Deadline::After(options.connect_timeout);
   const bool own_limit_first = own_limit < deadline;
-  ScopedFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (wake.get() < 0) {
-    return absl::ResourceExhaustedError(
-        Concat("can't make an eventfd: ", std::generic_category().message(errno)));
-  }
+  absl::StatusOr<ScopedFd> wake = MakeEventFd();
+  if (!wake.ok()) return wake.status();
   Starter starter(options, address, own_limit_first ? own_limit : deadline);
   const bool by_tracking = options.change_notices == ChangeNotices::kTracking;
   absl::StatusOr<Ears> ears = absl::FailedPreconditionError("");
@@ -228,7 +222,7 @@ absl::StatusOr<std::unique_ptr<RedisSubscription>> RedisSubscription::Start(
   }
   if (ears.ok()) {
     return std::unique_ptr<RedisSubscription>(new RedisSubscription(
-        std::move(wake), std::move(ears->incarnation), by_tracking, std::move(ears->listeners)));
+        *std::move(wake), std::move(ears->incarnation), by_tracking, std::move(ears->listeners)));
   }
   if (own_limit_first && absl::IsDeadlineExceeded(ears.status())) {
     return absl::UnavailableError(Concat(ears.status().message(), " (connect_timeout ",

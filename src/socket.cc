@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -73,6 +74,13 @@ timeval ConnectTimeval(Deadline deadline) {
 
 ScopedFd::~ScopedFd() {
   if (fd_ >= 0) close(fd_);
+}
+
+absl::StatusOr<ScopedFd> MakeEventFd() {
+  ScopedFd fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (fd.get() >= 0) return fd;
+  return absl::ResourceExhaustedError(
+      Concat("can't make an eventfd: ", std::generic_category().message(errno)));
 }
 
 absl::StatusOr<ScopedFd> ConnectUnix(const std::string& path, Deadline deadline) {

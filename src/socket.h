@@ -32,6 +32,10 @@ class ScopedFd {
   int fd_;
 };
 
+// An eventfd(2) that counts from 0: non-blocking, closed on exec. ResourceExhausted where there
+// can't be one.
+absl::StatusOr<ScopedFd> MakeEventFd();
+
 // Connects a stream socket: non-blocking, closed on exec. hiredis's own connect functions leave the
 // socket open to every child process, try but one address family, and may block in ways their
 // timeout doesn't cover.

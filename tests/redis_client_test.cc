@@ -4,8 +4,6 @@
 // to: by script, over a real socket.
 #include "src/redis_client.h"
 
-#include <dirent.h>
-
 #include <future>
 #include <memory>
 #include <optional>
@@ -22,62 +20,30 @@
 #include "larder/internal/event.h"
 #include "larder/redis_tier.h"
 #include "tests/support/redis_terms.h"
+#include "tests/support/scripted_redis.h"
 #include "tests/support/scripted_server.h"
 
 namespace larder {
 namespace {
 
+using test::BehaveWell;
 using test::ExpectError;
+using test::ExpectValue;
 using test::kForever;
+using test::kGetK;
 using test::kShort;
+using test::OptionsFor;
 using test::ScriptedConnection;
 using test::ScriptedServer;
+using test::Tier;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-// The end of an encoded GET of a key named "k".
-constexpr std::string_view kGetK = "$3\r\nGET\r\n$1\r\nk\r\n";
-
-RedisOptions OptionsFor(const ScriptedServer& server) {
-  RedisOptions options;
-  options.unix_socket = server.unix_socket();
-  options.connect_timeout = absl::Seconds(30);
-  options.command_timeout = absl::Seconds(30);
-  options.max_connections = 1;
-  options.identify_servers = false;
-  return options;
-}
-
-std::unique_ptr<RedisTier> Tier(RedisOptions options) {
-  auto tier = RedisTier::Create(std::move(options));
-  EXPECT_TRUE(tier.ok()) << tier.status();
-  return *std::move(tier);
-}
 
 std::unique_ptr<internal::RedisConnection> Dial(const RedisOptions& options) {
   auto connection = internal::RedisConnection::Dial(options, internal::RedisAddress(options),
                                                     internal::Deadline::After(kForever));
   EXPECT_TRUE(connection.ok()) << connection.status();
   return *std::move(connection);
-}
-
-void ExpectValue(RedisTier& tier, const std::string& expected) {
-  const auto value = tier.Get("k", kForever);
-  ASSERT_TRUE(value.ok()) << value.status();
-  EXPECT_EQ(*value, expected);
-}
-
-// Answers each GET of "k" by "fine" until the client leaves.
-void BehaveWell(ScriptedConnection& connection) {
-  while (connection.ReadUntil(kGetK)) connection.Write("$4\r\nfine\r\n");
-}
-
-size_t OpenFiles() {
-  DIR* const folder = opendir("/proc/self/fd");
-  size_t count = 0;
-  while (readdir(folder) != nullptr) ++count;
-  closedir(folder);
-  return count;
 }
 
 // What a server may answer to a GET although it must not. The connection is dropped each time, and
@@ -273,34 +239,6 @@ TEST(RedisClientTest, TheTiersOwnTimeoutHoldsForAPatientCaller) {
               "no answer within 30ms");
 }
 
-TEST(RedisClientTest, ConnectTimeoutCoversTheLogin) {
-  ScriptedServer server([](int, ScriptedConnection& connection) {
-    while (!connection.Read().empty()) {
-    }
-  });
-  RedisOptions options = OptionsFor(server);
-  options.password = "s3cret";
-  ExpectError(Tier(options)->Get("k", kShort).status(), absl::StatusCode::kDeadlineExceeded,
-              "AUTH: no answer");
-  options.connect_timeout = kShort;
-  const absl::Status status = Tier(options)->Get("k", kForever).status();
-  ExpectError(status, absl::StatusCode::kUnavailable, "connect_timeout 30ms");
-  ExpectError(status, absl::StatusCode::kUnavailable, "(for GET)");
-}
-
-TEST(RedisClientTest, ThePasswordIsNotEchoed) {
-  ScriptedServer server([](int, ScriptedConnection& connection) {
-    connection.Read();
-    connection.Write("-ERR unknown command `AUTH`, with args beginning with: `s3cret`, \r\n");
-    connection.Read();
-  });
-  RedisOptions options = OptionsFor(server);
-  options.password = "s3cret";
-  const absl::Status status = Tier(options)->Ping(kForever);
-  ExpectError(status, absl::StatusCode::kUnauthenticated, "unknown command `AUTH`");
-  EXPECT_THAT(std::string(status.message()), Not(HasSubstr("s3cret")));
-}
-
 TEST(RedisClientTest, ValuesAreNotEchoed) {
   ScriptedServer server([](int, ScriptedConnection& connection) {
     connection.Read();
@@ -435,39 +373,6 @@ TEST(RedisClientTest, RoundsTheTtlUpToMilliseconds) {
   EXPECT_EQ(sent.get_future().get(), begin + "$1\r\n1\r\n" + begin + "$1\r\n1\r\n" + begin +
                                          "$1\r\n2\r\n" + begin + "$4\r\n2000\r\n" +
                                          "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3\r\nEND\r\n");
-}
-
-TEST(RedisClientTest, NothingThereIsUnavailable) {
-  RedisOptions options;
-  options.unix_socket = "/nonexistent/redis.sock";
-  const absl::Status status = Tier(options)->Get("k", kForever).status();
-  ExpectError(status, absl::StatusCode::kUnavailable, "redis unix:/nonexistent/redis.sock");
-  ExpectError(status, absl::StatusCode::kUnavailable, "(for GET)");
-
-  options.unix_socket.clear();
-  options.port = 1;
-  for (const auto& [host, address] :
-       {std::pair("127.0.0.1", "redis 127.0.0.1:1"), std::pair("::1", "redis [::1]:1")}) {
-    options.host = host;
-    ExpectError(Tier(options)->Ping(kForever), absl::StatusCode::kUnavailable, address);
-  }
-}
-
-TEST(RedisClientTest, FailuresLeakNoDescriptors) {
-  ScriptedServer server([](int, ScriptedConnection& connection) {
-    if (connection.ReadUntil(kGetK)) connection.Write("nonsense\r\n");
-  });
-  const auto tier = Tier(OptionsFor(server));
-  ExpectError(tier->Get("k", kForever).status(), absl::StatusCode::kInternal, "GET");
-  RedisOptions nowhere;
-  nowhere.unix_socket = "/nonexistent/redis.sock";
-  const auto unreachable = Tier(nowhere);
-  const size_t before = OpenFiles();
-  for (int i = 0; i < 200; ++i) {
-    EXPECT_FALSE(tier->Get("k", kForever).ok());
-    EXPECT_FALSE(unreachable->Get("k", kForever).ok());
-  }
-  EXPECT_LE(OpenFiles(), before + 2);
 }
 
 }  // namespace

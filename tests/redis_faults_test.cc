@@ -2,15 +2,18 @@
 //
 // RedisTier while a real redis-server dies, stands still and comes back, and under many threads.
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -124,6 +127,30 @@ TEST_P(RedisFaultsTest, APausedServerRunsIntoTheDeadlineAndMixesNothingUp) {
       EXPECT_EQ(tier->Get(key, kForever).value(), std::string("value of ") + key);
     }
   }
+}
+
+TEST_P(RedisFaultsTest, WhereNoMoreConnectionsAreTakenThoseThereAreDo) {
+  auto cli = test::RedisCli::Connect(server_->unix_socket());
+  ASSERT_TRUE(cli.ok()) << cli.status();
+  const auto tier = Tier(16);
+  // So much that a connection is busy with one.
+  const std::string value(300'000, 'v');
+  ASSERT_EQ(tier->Set("k", value, kForever, kForever), absl::OkStatus());
+  ASSERT_EQ((*cli)->Run({"CONFIG", "SET", "maxclients", "2"}).value_or("failed"), "OK");
+  const absl::Time begin = absl::Now();
+  RunThreads(8, [&](int) {
+    for (int i = 0; i < 50; ++i) {
+      const auto got = tier->Get("k", kForever);
+      ASSERT_TRUE(got.ok()) << got.status();
+      ASSERT_EQ(*got, value);
+    }
+  });
+  const int64_t seconds = absl::ToInt64Seconds(absl::Now() - begin);
+  const std::string stats = (*cli)->Run({"INFO", "stats"}).value_or("failed");
+  constexpr std::string_view kField = "rejected_connections:";
+  const size_t at = stats.find(kField);
+  ASSERT_NE(at, stats.npos) << stats;
+  EXPECT_LE(std::stoll(stats.substr(at + kField.size())), seconds + 1) << "tried again each second";
 }
 
 // Timeouts so short that many calls give up with their answer under way.

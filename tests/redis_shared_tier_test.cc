@@ -313,6 +313,11 @@ TEST(RedisScriptsTest, ErrorsInThemMeanWhatTheyMeanOutside) {
   EXPECT_EQ(code(before7 + "-READONLY You can't write"), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(code("OOM command not allowed"), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(code(before7 + "Unknown Redis command"), absl::StatusCode::kInternal);
+  const std::string refused = "The user executing the script can't run this command or subcommand";
+  EXPECT_EQ(code(before7 + refused), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(code("ERR " + refused), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(code("ERR ACL failure in script: User u has no permissions to run the 'set' command"),
+            absl::StatusCode::kPermissionDenied);
 }
 
 // Whoever is told that it made a change that it didn't make would go on with a wrong value.

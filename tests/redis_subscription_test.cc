@@ -155,6 +155,14 @@ TEST_P(RedisTrackingTest, TellsWhatHappensByItself) {
   EXPECT_EQ(Until(*subscription, "victim"), Strings{"victim"});
 }
 
+TEST_P(RedisTrackingTest, ComesAboutWhereMemoryIsFull) {
+  Run({"CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1"});
+  const auto subscription = Start();
+  Run({"CONFIG", "SET", "maxmemory", "0"});
+  Run({"SET", "app:a", "1"});
+  EXPECT_EQ(Until(*subscription, "a"), Strings{"a"});
+}
+
 TEST_P(RedisTrackingTest, TellsWhenTheServerIsEmptied) {
   const auto subscription = Start();
   for (const std::string_view command : {"FLUSHALL", "FLUSHDB"}) {
@@ -270,7 +278,7 @@ TEST_F(RedisSubscriptionTest, NeedsThePermissions) {
     return TryStart().status();
   };
   for (const std::string_view rule :
-       {"-client", "-client|tracking", "-info", "-subscribe", "resetchannels", "-set"}) {
+       {"-client", "-client|tracking", "-info", "-subscribe", "resetchannels", "-set", "-eval"}) {
     const absl::Status status = status_without(rule);
     EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << rule << ": " << status;
   }
@@ -283,8 +291,8 @@ TEST_F(RedisSubscriptionTest, NeedsThePermissions) {
 TEST_F(RedisSubscriptionTest, NeedsNoMorePermissionsThanIsSaid) {
   options_.username = "minimal";
   options_.password = "pw";
-  Run({"ACL", "SETUSER", "minimal", "reset", "on", ">pw", "~app:*", "+set", "+del", "+client|id",
-       "+client|tracking", "+info", "+subscribe", "+ping", "&__redis__:invalidate"});
+  Run({"ACL", "SETUSER", "minimal", "reset", "on", ">pw", "~app:*", "+set", "+del", "+eval",
+       "+client|id", "+client|tracking", "+info", "+subscribe", "+ping", "&__redis__:invalidate"});
   for (const Connections connections : {Connections::kOneIfItWorks, Connections::kTwo}) {
     EXPECT_EQ(TryStart(connections).status(), absl::OkStatus());
   }

@@ -49,8 +49,10 @@ struct RedisOptions {
   std::string key_prefix;
 
   // Longest time for one connection to come about, AUTH, SELECT and the look-up of the host's name
-  // included. > 0. The system's look-up can't be interrupted: one that takes longer goes on in a
-  // thread of its own (one for each host and port), and its answer is for the next connection.
+  // included. > 0; a minute at most. It comes about beside the calls, one at a time: a call whose
+  // own timeout is shorter fails, and the connection is for later ones. The system's look-up can't
+  // be interrupted: one that takes longer goes on in a thread of its own (one for each host and
+  // port), and its answer is for the next connection.
   absl::Duration connect_timeout = absl::Seconds(1);
 
   // Longest time for a call, everything included; a call's own timeout can only shorten it. > 0;

@@ -34,7 +34,8 @@ namespace larder {
 //   FailedPrecondition  the tier is in a state that can't serve this (the key holds something that
 //                       is no plain value, the server is a read-only replica)
 //   Internal            the answer made no sense; nothing of it is used
-// After Unavailable, DeadlineExceeded or Internal a Set or Erase may or may not have happened.
+// After Unavailable, DeadlineExceeded or Internal a Set or Erase may or may not have happened;
+// after DeadlineExceeded it may happen yet, while what was sent is under way.
 //
 // Thread safety: implementations must allow concurrent calls of all methods.
 class RemoteTier {
