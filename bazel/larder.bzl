@@ -37,15 +37,21 @@ def larder_library(
         **kwargs
     )
 
-    # Compiled alone, a header shows whether it includes all it needs, and no more than its unit may
-    # see. A unit without sources would otherwise only be compiled where all others are seen.
-    included = ["larder/" + h for h in hdrs] + ["src/" + h for h in private_hdrs]
-    if included:
+    # Compiled first in its own .cc, a header shows whether it includes all it needs, and no more than
+    # its unit may see. One that has none is compiled alone.
+    first = [src[:-len(".cc")] for src in srcs]
+    alone = [
+        folder + h
+        for folder, headers in [("larder/", hdrs), ("src/", private_hdrs)]
+        for h in headers
+        if h.split("/")[-1][:-len(".h")] not in first
+    ]
+    if alone:
         cc_library(
             name = name + _HEADERS_ALONE,
             testonly = True,
             srcs = ["//bazel:empty.cc"],
-            copts = [option for h in included for option in ("-include", h)],
+            copts = [option for h in alone for option in ("-include", h)],
             deps = [":" + name],
         )
 

@@ -119,12 +119,12 @@ class Evicting : public Base {
   }
 };
 
-constexpr int kSeeds = 60;
+constexpr int kRaceSeeds = 60;
 
 template <typename Register>
 int CountCaught(bool may_vanish) {
   int caught = 0;
-  for (int round = 0; round < kSeeds; ++round) {
+  for (int round = 0; round < kRaceSeeds; ++round) {
     Register target;
     const History history =
         SteppedScheduler(&target, 3, 120, static_cast<uint64_t>(round) + 1).Run();
@@ -144,38 +144,38 @@ TEST(PlantedRaces, CorrectRegistersPass) {
 }
 
 TEST(PlantedRaces, AVanishingEntryIsCaughtWhereItMustNot) {
-  EXPECT_GE(CountCaught<Evicting<SteppedRegister>>(false), kSeeds / 2);
+  EXPECT_GE(CountCaught<Evicting<SteppedRegister>>(false), kRaceSeeds / 2);
 }
 
 TEST(PlantedRaces, CatchesAReadFromALaggingCopy) {
-  EXPECT_GE(CountCaught<LaggingCopy>(false), kSeeds / 2);
-  EXPECT_GE(CountCaught<LaggingCopy>(true), kSeeds / 2);
+  EXPECT_GE(CountCaught<LaggingCopy>(false), kRaceSeeds / 2);
+  EXPECT_GE(CountCaught<LaggingCopy>(true), kRaceSeeds / 2);
 }
 
 // Where entries may vanish this is no bug that can be seen: the first may have gone.
 TEST(PlantedRaces, CatchesANonAtomicPutIfAbsent) {
-  EXPECT_GE(CountCaught<CheckThenPutIfAbsent>(false), kSeeds / 2);
+  EXPECT_GE(CountCaught<CheckThenPutIfAbsent>(false), kRaceSeeds / 2);
 }
 
 TEST(PlantedRaces, CatchesAnEraseThatLeavesACopy) {
-  EXPECT_GE(CountCaught<EraseLeavesCopy>(false), kSeeds / 2);
-  EXPECT_GE(CountCaught<EraseLeavesCopy>(true), kSeeds / 2);
+  EXPECT_GE(CountCaught<EraseLeavesCopy>(false), kRaceSeeds / 2);
+  EXPECT_GE(CountCaught<EraseLeavesCopy>(true), kRaceSeeds / 2);
 }
 
 TEST(PlantedRaces, CatchesALostCompute) {
-  EXPECT_GE(CountCaught<LostCompute>(false), kSeeds / 2);
-  EXPECT_GE(CountCaught<LostCompute>(true), kSeeds / 2);
+  EXPECT_GE(CountCaught<LostCompute>(false), kRaceSeeds / 2);
+  EXPECT_GE(CountCaught<LostCompute>(true), kRaceSeeds / 2);
 }
 
 TEST(PlantedRaces, CatchesAFillAfterInvalidation) {
-  EXPECT_GE(CountCaught<FillAfterInvalidation>(false), kSeeds / 2);
-  EXPECT_GE(CountCaught<FillAfterInvalidation>(true), kSeeds / 2);
-  EXPECT_GE(CountCaught<Evicting<FillAfterInvalidation>>(true), kSeeds / 2);
+  EXPECT_GE(CountCaught<FillAfterInvalidation>(false), kRaceSeeds / 2);
+  EXPECT_GE(CountCaught<FillAfterInvalidation>(true), kRaceSeeds / 2);
+  EXPECT_GE(CountCaught<Evicting<FillAfterInvalidation>>(true), kRaceSeeds / 2);
 }
 
 TEST(PlantedRaces, CatchesWaitersOfAVoidLoad) {
-  EXPECT_GE(CountCaught<JoinsVoidLoad>(false), kSeeds / 2);
-  EXPECT_GE(CountCaught<JoinsVoidLoad>(true), kSeeds / 2);
+  EXPECT_GE(CountCaught<JoinsVoidLoad>(false), kRaceSeeds / 2);
+  EXPECT_GE(CountCaught<JoinsVoidLoad>(true), kRaceSeeds / 2);
 }
 
 // Real threads, as the cache's own test records them, and long histories.
