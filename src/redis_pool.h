@@ -29,10 +29,10 @@ namespace larder::internal {
 // At most options.max_connections channels to one server, made when needed. A request goes to the
 // first that isn't busy: few channels, so that many calls share a round trip.
 //
-// A thread of the pool's own connects, one channel after the other. Calls that have no channel to
-// use wait for it, each for as long as it may, and fail with it: those of a server that is away
-// don't try one after the other, and a server that takes longer to connect to than any of them
-// waits comes up all the same.
+// One connection is made at a time, beside the calls. Those that have no channel to use wait for
+// it, each for as long as it may, and fail with it: calls of a server that is away don't try one
+// after the other, and one that takes longer to connect to than any of them waits comes up all the
+// same.
 //
 // Thread-safe.
 class RedisPool {
