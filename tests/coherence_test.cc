@@ -31,9 +31,14 @@ INSTANTIATE_TEST_SUITE_P(Rounds, CoherenceTest, ::testing::Range(0, Rounds(1)));
 TEST_P(CoherenceTest, TheCheckFindsServersThatDoNotHearOfEachOther) {
   settings_.has_tier = false;
   Start();
-  Run(800);
-  check().Quiesce();
-  EXPECT_EQ(check().TakeProblems().size(), 3u);
+  // A server that seldom ran may not have come across any.
+  size_t found = 0;
+  for (int tries = 0; found < 3 && tries < 10; ++tries) {
+    Run(800);
+    check().Quiesce();
+    found = check().TakeProblems().size();
+  }
+  EXPECT_EQ(found, 3u);
 }
 
 TEST_P(CoherenceTest, WritesThrough) {
