@@ -15,7 +15,8 @@ LARDER_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # What it takes to build the library, its tests and its benchmarks with Bazel.
 LARDER_BAZEL_PACKAGES=(
   g++:g++ bazel-bootstrap:bazel pkg-config:pkg-config
-  libabsl-dev libgtest-dev libgmock-dev libbenchmark-dev libhiredis-dev libsqlite3-dev
+  libabsl-dev libgtest-dev libgmock-dev libbenchmark-dev libhiredis-dev libssl-dev
+  libsqlite3-dev
 )
 # Debian's Bazel has these rules in packages of their own; another Bazel brings its own.
 if ! command -v bazel > /dev/null 2>&1 || [[ -d /usr/share/bazel ]]; then

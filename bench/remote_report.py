@@ -26,6 +26,7 @@ PLACES = [
     ("memory", "memory"),
     ("socket", "Redis, Unix socket"),
     ("loopback", "Redis, TCP on loopback"),
+    ("tls", "Redis, TLS on loopback"),
     ("distant", "Redis, 1 ms away"),
     ("database_alone", "database, no Redis"),
     ("database", "database behind Redis"),

@@ -2,7 +2,6 @@
 #include "src/redis_channel.h"
 
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -149,9 +148,9 @@ bool RedisChannel::Enqueue(PendingCall* call, const RedisRequest& request,
 // True if something is left, which is the driver's then.
 bool RedisChannel::Send(const PendingCall* own) noexcept {
   while (true) {
-    const int error = sending_box_.empty() ? 0 : SendBox();
+    const bool can_send = sending_box_.empty() || SendBox();
     MutexLock lock(&mutex_);
-    if (error != 0) {
+    if (!can_send) {
       open_.store(false, std::memory_order_release);
       outbox_.Clear();
     }
@@ -168,17 +167,17 @@ bool RedisChannel::Send(const PendingCall* own) noexcept {
   }
 }
 
-// Sends what goes of the sender's box. Returns errno, 0 if there is none to report.
-int RedisChannel::SendBox() {
+// Sends what goes of the sender's box. False if no more will go.
+bool RedisChannel::SendBox() {
   uint64_t sent = 0;
-  const int error = sending_box_.Send(connection_->fd(), &sent);
+  const bool can_send = sending_box_.Send(connection_->stream(), &sent);
   sent_.fetch_add(sent, std::memory_order_release);
   unsent_.fetch_sub(sent, std::memory_order_relaxed);
-  if (error == 0) return 0;
+  if (can_send) return true;
   // Whoever reads comes to the server's last words, if there are any, and then to the end.
-  shutdown(connection_->fd(), SHUT_WR);
+  connection_->stream().ShutDownSending();
   sending_box_.Clear();
-  return error;
+  return false;
 }
 
 // True when `own` is complete, false when `deadline` has passed.
@@ -220,7 +219,7 @@ RedisChannel::Plan RedisChannel::MakePlan() {
 // can be written to.
 bool RedisChannel::Wait(bool to_send, Deadline deadline) {
   std::array<pollfd, 2> fds = {
-      pollfd{connection_->fd(), static_cast<short>(POLLIN | (to_send ? POLLOUT : 0)), 0},
+      pollfd{connection_->stream().fd(), static_cast<short>(POLLIN | (to_send ? POLLOUT : 0)), 0},
       pollfd{kicked_.get(), POLLIN, 0}};
   if (!PollAnyUntil(absl::MakeSpan(fds), deadline)) return false;
   if (fds[1].revents != 0) {

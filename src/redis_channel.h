@@ -101,7 +101,7 @@ class RedisChannel {
   // Each of these needs the duty. Without memory for their few words of account nobody could say
   // any more which answer is whose: they end the process then.
   bool Send(const PendingCall* own) noexcept;
-  int SendBox();
+  bool SendBox();
   bool Drive(const PendingCall* own, Deadline deadline) noexcept;
   void HandOver() noexcept;
 

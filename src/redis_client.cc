@@ -2,11 +2,10 @@
 #include "src/redis_client.h"
 
 #include <poll.h>
-#include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
-#include <cerrno>
 #include <charconv>
 #include <cstdint>
 #include <system_error>
@@ -15,6 +14,7 @@
 #include "absl/time/time.h"
 #include "src/socket.h"
 #include "src/text.h"
+#include "src/tls_stream.h"
 
 namespace larder::internal {
 namespace {
@@ -23,18 +23,25 @@ namespace {
 // the memory of the largest value it ever saw.
 constexpr size_t kLargeBuffer = size_t{1} << 20;
 
-// Sends as much as goes without waiting and drops it from the front of `unsent`. Returns errno, 0
-// if there is none to report.
-int SendSome(int fd, std::string_view* unsent) {
-  while (true) {
-    const ssize_t sent = send(fd, unsent->data(), unsent->size(), MSG_NOSIGNAL);
-    if (sent >= 0) {
-      unsent->remove_prefix(static_cast<size_t>(sent));
-      return 0;
-    }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return 0;
-    if (errno != EINTR) return errno;
-  }
+// Sends as much as goes without waiting and drops it from the front of `unsent`. False if no more
+// will go.
+bool SendSome(Stream& stream, std::string_view* unsent) {
+  const iovec part = {const_cast<char*>(unsent->data()), unsent->size()};
+  const absl::StatusOr<size_t> sent = stream.Send(absl::MakeConstSpan(&part, 1));
+  if (sent.ok()) unsent->remove_prefix(*sent);
+  return sent.ok();
+}
+
+absl::StatusOr<std::unique_ptr<Stream>> Connect(const RedisOptions& options, Deadline deadline) {
+  absl::StatusOr<ScopedFd> fd = options.unix_socket.empty()
+                                    ? ConnectTcp(options.host, options.port, deadline)
+                                    : ConnectUnix(options.unix_socket, deadline);
+  if (!fd.ok()) return fd.status();
+  if (!options.tls.has_value()) return std::make_unique<Stream>(*std::move(fd));
+  auto stream = TlsStream::Connect(*std::move(fd), *options.tls, options.host, deadline);
+  // The options were valid once: a file is being renewed, or has gone.
+  if (!absl::IsInvalidArgument(stream.status())) return stream;
+  return absl::UnavailableError(stream.status().message());
 }
 
 bool ToNumber(const redisReply& reply, int64_t* number) {
@@ -80,10 +87,9 @@ std::string RedisAddress(const RedisOptions& options) {
   return Concat("redis ", is_ipv6 ? "[" : "", options.host, is_ipv6 ? "]" : "", ":", options.port);
 }
 
-RedisConnection::RedisConnection(Context context, std::string address)
-    : address_(std::move(address)), context_(std::move(context)) {
-  context_->flags &= ~REDIS_BLOCK;  // redisConnectFd assumes a blocking socket; this one isn't
-  LimitArrays(context_->reader, &array_limit_);
+RedisConnection::RedisConnection(std::unique_ptr<Stream> stream, Reader reader, std::string address)
+    : address_(std::move(address)), stream_(std::move(stream)), reader_(std::move(reader)) {
+  LimitArrays(reader_.get(), &array_limit_);
 }
 
 absl::StatusOr<std::unique_ptr<RedisConnection>> RedisConnection::Dial(const RedisOptions& options,
@@ -100,19 +106,17 @@ absl::StatusOr<std::unique_ptr<RedisConnection>> RedisConnection::Dial(const Red
                                          absl::FormatDuration(options.connect_timeout), ")"));
   };
 
-  absl::StatusOr<ScopedFd> fd = options.unix_socket.empty()
-                                    ? ConnectTcp(options.host, options.port, limit)
-                                    : ConnectUnix(options.unix_socket, limit);
-  if (!fd.ok()) {
-    return blame(absl::Status(fd.status().code(), Concat(address, ": ", fd.status().message())));
+  absl::StatusOr<std::unique_ptr<Stream>> stream = Connect(options, limit);
+  if (!stream.ok()) {
+    const absl::Status& status = stream.status();
+    return blame(absl::Status(status.code(), Concat(address, ": ", status.message())));
   }
-  Context context(redisConnectFd(fd->get()));
-  if (context == nullptr) {
+  Reader reader(redisReaderCreate());
+  if (reader == nullptr) {
     return absl::ResourceExhaustedError(Concat(address, ": out of memory for a connection"));
   }
-  fd->Release();  // the context closes it now
   std::unique_ptr<RedisConnection> connection(
-      new RedisConnection(std::move(context), std::move(address)));
+      new RedisConnection(*std::move(stream), std::move(reader), std::move(address)));
   const absl::Status status = connection->Handshake(options, limit, greeting);
   if (!status.ok()) return blame(status);
   return connection;
@@ -209,14 +213,14 @@ absl::Status RedisConnection::Exchange(const RedisRequest& request, Deadline dea
   std::string_view unsent = request.wire();
   const size_t count = request.expected().size();
   const auto command = [&] { return request.expected()[replies->size()].command; };
-  int send_error = 0;
+  bool can_send = true;
   while (replies->size() < count) {
-    if (!unsent.empty() && send_error == 0) send_error = SendSome(context_->fd, &unsent);
+    if (!unsent.empty() && can_send) can_send = SendSome(*stream_, &unsent);
     // Read while sending: a server, or something between, that waits until its answers are taken
     // doesn't take requests. And after an error the server's last words may still be there to read.
-    const bool more_to_send = !unsent.empty() && send_error == 0;
+    const bool more_to_send = !unsent.empty() && can_send;
     const short events = static_cast<short>(POLLIN | (more_to_send ? POLLOUT : 0));
-    const int ready = PollUntil(context_->fd, events, deadline);
+    const int ready = PollUntil(stream_->fd(), events, deadline);
     // Checked although data came, too: a server that drips bytes doesn't get longer.
     if (ready == 0 || deadline.Passed()) return TimedOut(command(), deadline);
     if ((ready & ~POLLOUT) == 0) continue;
@@ -239,13 +243,18 @@ absl::Status RedisConnection::Exchange(const RedisRequest& request, Deadline dea
 }
 
 absl::Status RedisConnection::Receive(std::string_view command) {
-  const size_t before = context_->reader->len;
-  if (redisBufferRead(context_.get()) != REDIS_OK) {
-    return Error(absl::StatusCode::kUnavailable, command,
-                 Concat("connection lost: ", context_->errstr));
+  std::array<char, Stream::kReceiveBytes> buffer;
+  const absl::StatusOr<size_t> size = stream_->Receive(absl::MakeSpan(buffer));
+  if (!size.ok()) {
+    return Error(size.status().code(), command,
+                 Concat("connection lost: ", size.status().message()));
   }
-  received_ += context_->reader->len - before;
-  largest_buffer_ = std::max(largest_buffer_, context_->reader->len);
+  if (redisReaderFeed(reader_.get(), buffer.data(), *size) != REDIS_OK) {
+    return Error(absl::StatusCode::kUnavailable, command,
+                 Concat("connection lost: ", reader_->errstr));
+  }
+  received_ += *size;
+  largest_buffer_ = std::max(largest_buffer_, reader_->len);
   return absl::OkStatus();
 }
 
@@ -265,14 +274,14 @@ absl::Status RedisConnection::Parse(const RedisRequest& request, RedisReplies* r
 absl::StatusOr<RedisReply> RedisConnection::Next(const ExpectedReply& expected) {
   array_limit_ = {expected.most_elements(), 0};
   void* parsed = nullptr;
-  if (redisGetReplyFromReader(context_.get(), &parsed) != REDIS_OK) {
+  if (redisReaderGetReply(reader_.get(), &parsed) != REDIS_OK) {
     if (array_limit_.refused > 0) {
       return Error(absl::StatusCode::kInternal, expected.command,
                    Concat("bad reply: an array of ", array_limit_.refused, ", at most ",
                           array_limit_.allowed, " expected"));
     }
     return Error(absl::StatusCode::kInternal, expected.command,
-                 Concat("bad reply: ", context_->errstr));
+                 Concat("bad reply: ", reader_->errstr));
   }
   RedisReply reply(static_cast<redisReply*>(parsed));
   if (reply == nullptr) return reply;
@@ -282,29 +291,19 @@ absl::StatusOr<RedisReply> RedisConnection::Next(const ExpectedReply& expected) 
   return reply;
 }
 
-ScopedFd RedisConnection::Detach() {
+std::unique_ptr<Stream> RedisConnection::Detach() {
   assert(!broken_);
   broken_ = true;
-  return ScopedFd(std::exchange(context_->fd, -1));
-}
-
-bool RedisConnection::IsStale() const {
-  char byte;
-  ssize_t peeked;
-  do {
-    peeked = recv(context_->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  } while (peeked < 0 && errno == EINTR);
-  return peeked >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+  return std::move(stream_);
 }
 
 void RedisConnection::ReleaseLargeBuffer() {
   if (largest_buffer_ <= kLargeBuffer) return;
   largest_buffer_ = 0;
-  redisReader* const fresh = redisReaderCreate();
+  Reader fresh(redisReaderCreate());
   if (fresh == nullptr) return;
-  redisReaderFree(context_->reader);
-  context_->reader = fresh;
-  LimitArrays(context_->reader, &array_limit_);
+  reader_ = std::move(fresh);
+  LimitArrays(reader_.get(), &array_limit_);
 }
 
 absl::Status RedisConnection::Error(absl::StatusCode code, std::string_view command,

@@ -19,7 +19,7 @@
 #include "src/deadline.h"
 #include "src/redis_command.h"
 #include "src/redis_reply.h"
-#include "src/socket.h"
+#include "src/stream.h"
 
 namespace larder::internal {
 
@@ -35,18 +35,18 @@ absl::Status FirstErrorReply(std::string_view address, absl::Span<const Expected
 // How messages name the server of `options`: "redis unix:/run/redis.sock", "redis cache-1:6379".
 std::string RedisAddress(const RedisOptions& options);
 
-// One connection to a Redis server. hiredis parses what comes in; sending and waiting are done
-// here, because hiredis's blocking calls can't be given a deadline and carried on with afterwards,
-// its writes raise SIGPIPE, and it moves the whole rest of a large request after each partial
-// write.
+// One connection to a Redis server. hiredis parses what comes in; sending, receiving and waiting
+// are done here, because hiredis's blocking calls can't be given a deadline and carried on with
+// afterwards, its writes raise SIGPIPE, and it moves the whole rest of a large request after each
+// partial write.
 //
 // A connection serves until broken() says so; then only its destruction is left. It is broken by
 // everything after which it isn't certain that the next bytes to arrive belong to the next request:
 // a deadline that passed, a lost connection, bytes nobody asked for, a reply of the wrong kind.
 //
-// There are two ways to use it. Call() does all of one request. Or somebody else sends on fd() and
-// keeps account of what is to come, as RedisChannel does: Receive(), Next() and unread(); this is
-// for one thread at a time, while others may send.
+// There are two ways to use it. Call() does all of one request. Or somebody else sends on stream()
+// and keeps account of what is to come, as RedisChannel does: Receive(), Next() and unread(); this
+// is for one thread at a time, while others may send.
 //
 // Not thread-safe otherwise: one user at a time.
 class RedisConnection {
@@ -57,10 +57,10 @@ class RedisConnection {
     kIdentify,  // which server it is and what time it has, too, where that says so
   };
 
-  // Connects, and authenticates and selects the database if the options say so, in one round trip.
-  // `address` is RedisAddress(options); it goes into messages. Takes at most
-  // options.connect_timeout and no longer than `deadline`: Unavailable if the former is what ended
-  // it, DeadlineExceeded if the latter.
+  // Connects, by TLS if the options say so, and authenticates and selects the database if the
+  // options say so, in one round trip. `address` is RedisAddress(options); it goes into messages.
+  // Takes at most options.connect_timeout and no longer than `deadline`: Unavailable if the former
+  // is what ended it, DeadlineExceeded if the latter.
   static absl::StatusOr<std::unique_ptr<RedisConnection>> Dial(
       const RedisOptions& options, std::string address, Deadline deadline,
       Greeting greeting = Greeting::kLogIn);
@@ -78,7 +78,7 @@ class RedisConnection {
 
   // Gives the connection away, for other uses than calls. Requires !broken(); only destruction is
   // left.
-  ScopedFd Detach();
+  std::unique_ptr<Stream> Detach();
 
   // The server's run_id, another one for each process; empty where it wasn't asked or didn't say.
   const std::string& run_id() const { return run_id_; }
@@ -89,7 +89,7 @@ class RedisConnection {
 
   // --- For who sends by himself
 
-  int fd() const { return context_->fd; }
+  Stream& stream() const { return *stream_; }
 
   // Takes what has arrived, without waiting. Unavailable if the connection is lost.
   absl::Status Receive(std::string_view command);
@@ -99,7 +99,7 @@ class RedisConnection {
   absl::StatusOr<RedisReply> Next(const ExpectedReply& expected);
 
   // Bytes that were received and not asked for by Next, or belong to a reply that isn't complete.
-  size_t unread() const { return context_->reader->len - context_->reader->pos; }
+  size_t unread() const { return reader_->len - reader_->pos; }
 
   // Whether a part of a reply has been received that isn't complete.
   bool in_a_reply() const { return received_ > completed_; }
@@ -107,17 +107,16 @@ class RedisConnection {
   // Gives back the memory that a large reply took. To be called when unread() is 0.
   void ReleaseLargeBuffer();
 
-  // True if a connection nobody is using is closed or holds bytes nobody asked for. One system
-  // call, never waits.
-  bool IsStale() const;
+  // True if a connection nobody is using is closed or holds bytes nobody asked for. Never waits.
+  bool IsStale() const { return stream_->IsStale(); }
 
  private:
-  struct ContextDeleter {
-    void operator()(redisContext* context) const { redisFree(context); }
+  struct ReaderDeleter {
+    void operator()(redisReader* reader) const { redisReaderFree(reader); }
   };
-  using Context = std::unique_ptr<redisContext, ContextDeleter>;
+  using Reader = std::unique_ptr<redisReader, ReaderDeleter>;
 
-  RedisConnection(Context context, std::string address);
+  RedisConnection(std::unique_ptr<Stream> stream, Reader reader, std::string address);
 
   absl::Status Handshake(const RedisOptions& options, Deadline deadline, Greeting greeting);
   void Identify(const redisReply& time, const redisReply& info, absl::Duration asked_at);
@@ -129,8 +128,9 @@ class RedisConnection {
   absl::Status TimedOut(std::string_view command, Deadline deadline) const;
 
   const std::string address_;
-  ArrayLimit array_limit_;  // before context_, whose reader points here
-  Context context_;
+  ArrayLimit array_limit_;  // before reader_, which points here
+  std::unique_ptr<Stream> stream_;
+  Reader reader_;
   size_t largest_buffer_ = 0;  // of the reader, since it was made
   uint64_t received_ = 0;      // bytes
   uint64_t completed_ = 0;     // bytes, up to the end of the last reply

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/redis_listener.h"
 
-#include <sys/socket.h>
-
-#include <cerrno>
-#include <system_error>
+#include <array>
 #include <utility>
 
+#include "absl/types/span.h"
 #include "src/redis_command.h"
 #include "src/text.h"
 
 namespace larder::internal {
 namespace {
-
-constexpr size_t kBufferBytes = size_t{1} << 14;
 
 // As much as is read at a time before those who wait are told of what came.
 constexpr size_t kMostBytes = size_t{1} << 24;
@@ -22,9 +18,9 @@ constexpr std::string_view kPing = "*1\r\n$4\r\nPING\r\n";
 
 }  // namespace
 
-RedisListener::RedisListener(ScopedFd fd, RedisMessages::From from, const RedisOptions& options,
-                             std::string address)
-    : fd_(std::move(fd)),
+RedisListener::RedisListener(std::unique_ptr<Stream> stream, RedisMessages::From from,
+                             const RedisOptions& options, std::string address)
+    : stream_(std::move(stream)),
       messages_(from, options.key_prefix),
       interval_(options.heartbeat_interval),
       timeout_(options.heartbeat_timeout),
@@ -42,23 +38,17 @@ absl::Status RedisListener::Read() {
   if (absl::Status status = messages_.Feed({}); !status.ok()) {
     return Error(status.code(), Concat(status.message()));
   }
-  char buffer[kBufferBytes];
+  std::array<char, Stream::kReceiveBytes> buffer;
   for (size_t total = 0; total < kMostBytes;) {
-    const ssize_t length = recv(fd(), buffer, sizeof(buffer), 0);
-    if (length < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) break;
-      return Error(absl::StatusCode::kUnavailable,
-                   Concat("connection lost: ", std::generic_category().message(errno)));
+    const absl::StatusOr<size_t> size = stream_->Receive(absl::MakeSpan(buffer));
+    if (!size.ok()) {
+      return Error(size.status().code(), Concat("connection lost: ", size.status().message()));
     }
-    if (length == 0) {
-      return Error(absl::StatusCode::kUnavailable, "connection lost: the server closed it");
-    }
-    total += static_cast<size_t>(length);
+    if (*size == 0) break;
+    total += *size;
     asked_ = false;
     next_beat_ = Deadline::After(interval_);
-    const absl::Status status =
-        messages_.Feed(std::string_view(buffer, static_cast<size_t>(length)));
+    const absl::Status status = messages_.Feed(std::string_view(buffer.data(), *size));
     if (!status.ok()) return Error(status.code(), Concat(status.message()));
   }
   if (messages_.pongs() > pings_) {
@@ -85,14 +75,12 @@ absl::Status RedisListener::Ask() {
 
 // What is sent is so little that a connection which doesn't take it is as good as lost.
 absl::Status RedisListener::Send(std::string_view wire) {
-  ssize_t sent;
-  do {
-    sent = send(fd(), wire.data(), wire.size(), MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
-  if (sent == static_cast<ssize_t>(wire.size())) return absl::OkStatus();
-  return Error(absl::StatusCode::kUnavailable,
-               Concat("connection lost: ",
-                      sent < 0 ? std::generic_category().message(errno) : "nothing can be sent"));
+  const iovec part = {const_cast<char*>(wire.data()), wire.size()};
+  const absl::StatusOr<size_t> sent = stream_->Send(absl::MakeConstSpan(&part, 1));
+  if (sent.ok() && *sent == wire.size()) return absl::OkStatus();
+  return Error(
+      absl::StatusCode::kUnavailable,
+      Concat("connection lost: ", sent.ok() ? "nothing can be sent" : sent.status().message()));
 }
 
 absl::Status RedisListener::Error(absl::StatusCode code, std::string_view text) const {

@@ -3,6 +3,7 @@
 #define LARDER_SRC_REDIS_LISTENER_H_
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -11,7 +12,7 @@
 #include "larder/redis_tier.h"
 #include "src/deadline.h"
 #include "src/redis_messages.h"
-#include "src/socket.h"
+#include "src/stream.h"
 
 namespace larder::internal {
 
@@ -22,11 +23,11 @@ namespace larder::internal {
 // Not thread-safe.
 class RedisListener {
  public:
-  // `fd`: connected, authenticated, non-blocking, with no answer outstanding.
-  RedisListener(ScopedFd fd, RedisMessages::From from, const RedisOptions& options,
-                std::string address);
+  // `stream`: authenticated, with no answer outstanding.
+  RedisListener(std::unique_ptr<Stream> stream, RedisMessages::From from,
+                const RedisOptions& options, std::string address);
 
-  int fd() const { return fd_.get(); }
+  int fd() const { return stream_->fd(); }
   RedisMessages& messages() { return messages_; }
 
   // Sends SUBSCRIBE for messages().channel().
@@ -49,7 +50,7 @@ class RedisListener {
   absl::Status Send(std::string_view wire);
   absl::Status Error(absl::StatusCode code, std::string_view text) const;
 
-  const ScopedFd fd_;
+  const std::unique_ptr<Stream> stream_;
   RedisMessages messages_;
   const absl::Duration interval_;
   const absl::Duration timeout_;

@@ -44,7 +44,11 @@ absl::Status CheckPlace(const RedisOptions& options) {
   if (options.port < 1 || options.port > 65535) {
     return Invalid("port", options.port, "must be in 1..65535");
   }
-  return absl::OkStatus();
+  if (!options.tls.has_value()) return absl::OkStatus();
+  if (!options.unix_socket.empty()) {
+    return Invalid("unix_socket", options.unix_socket, "there is no TLS on Unix sockets");
+  }
+  return options.tls->Validate();
 }
 
 }  // namespace

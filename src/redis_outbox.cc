@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/redis_outbox.h"
 
-#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <cerrno>
 #include <utility>
+
+#include "absl/types/span.h"
 
 namespace larder::internal {
 namespace {
@@ -39,7 +39,7 @@ void RedisOutbox::Take(RedisOutbox* more) {
   std::swap(spare_, more->spare_);
 }
 
-int RedisOutbox::Send(int fd, uint64_t* sent) {
+bool RedisOutbox::Send(Stream& stream, uint64_t* sent) {
   while (!empty()) {
     std::array<iovec, kMostChunks> parts;
     const size_t count = std::min(chunks_.size() - first_, parts.size());
@@ -48,16 +48,11 @@ int RedisOutbox::Send(int fd, uint64_t* sent) {
       if (i == 0) bytes.remove_prefix(sent_);
       parts[i] = {const_cast<char*>(bytes.data()), bytes.size()};
     }
-    msghdr message = {};
-    message.msg_iov = parts.data();
-    message.msg_iovlen = count;
-    const ssize_t done = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (done < 0) {
-      if (errno == EINTR) continue;
-      return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : errno;
-    }
-    *sent += static_cast<uint64_t>(done);
-    for (sent_ += static_cast<size_t>(done); !empty();) {
+    const absl::StatusOr<size_t> done = stream.Send(absl::MakeConstSpan(parts.data(), count));
+    if (!done.ok()) return false;
+    if (*done == 0) return true;
+    *sent += *done;
+    for (sent_ += *done; !empty();) {
       Chunk& chunk = chunks_[first_];
       if (sent_ < chunk.bytes().size()) break;
       sent_ -= chunk.bytes().size();
@@ -65,7 +60,7 @@ int RedisOutbox::Send(int fd, uint64_t* sent) {
       ++first_;
     }
   }
-  return 0;
+  return true;
 }
 
 void RedisOutbox::Clear() {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/redis_command.h"
+#include "src/stream.h"
 
 namespace larder::internal {
 
@@ -29,9 +30,9 @@ class RedisOutbox {
   // Appends all of `more`, which is empty afterwards. *this has to be empty.
   void Take(RedisOutbox* more);
 
-  // Sends what goes without waiting, and drops it. Returns errno, 0 if there is none to report, and
-  // adds the number of bytes sent to *sent.
-  int Send(int fd, uint64_t* sent);
+  // Sends what goes without waiting, drops it, and adds the number of its bytes to *sent. False if
+  // no more will go.
+  bool Send(Stream& stream, uint64_t* sent);
 
   bool empty() const { return first_ == chunks_.size(); }
   void Clear();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // RedisTier while a real redis-server dies, stands still and comes back, and under many threads.
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -18,9 +20,11 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "larder/redis_tier.h"
+#include "tests/support/certificates.h"
 #include "tests/support/redis_cli.h"
 #include "tests/support/redis_server.h"
 #include "tests/support/redis_terms.h"
+#include "tests/support/temporary_directory.h"
 
 namespace larder {
 namespace {
@@ -28,14 +32,22 @@ namespace {
 using test::kForever;
 using ::testing::HasSubstr;
 
-class RedisFaultsTest : public ::testing::TestWithParam<bool> {
+enum class Transport { kUnix, kTcp, kTls };
+
+class RedisFaultsTest : public ::testing::TestWithParam<Transport> {
  protected:
   void SetUp() override {
-    const bool tcp = GetParam();
-    auto server = test::RedisServer::Start({.tcp = tcp});
+    test::RedisServerOptions served = {.tcp = GetParam() != Transport::kUnix};
+    if (GetParam() == Transport::kTls) {
+      const test::CertificateAuthority authority(folder_.path(), "authority");
+      const test::CertificateFiles files = authority.Issue("server");
+      served.tls = {files.certificate_file, files.key_file, authority.ca_file()};
+      options_.tls = TlsOptions{.ca_file = authority.ca_file()};
+    }
+    auto server = test::RedisServer::Start(served);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    if (tcp) {
+    if (served.tcp) {
       options_.host = "127.0.0.1";
       options_.port = server_->port();
     } else {
@@ -52,12 +64,19 @@ class RedisFaultsTest : public ::testing::TestWithParam<bool> {
     return *std::move(tier);
   }
 
+  test::TemporaryDirectory folder_;
   std::unique_ptr<test::RedisServer> server_;
   RedisOptions options_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Sockets, RedisFaultsTest, ::testing::Bool(),
-                         [](const auto& info) { return info.param ? "Tcp" : "Unix"; });
+std::string NameOf(const ::testing::TestParamInfo<Transport>& info) {
+  constexpr std::array kNames = {"Unix", "Tcp", "Tls"};
+  return kNames[static_cast<size_t>(info.param)];
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, RedisFaultsTest,
+                         ::testing::Values(Transport::kUnix, Transport::kTcp, Transport::kTls),
+                         NameOf);
 
 void RunThreads(int count, const std::function<void(int)>& body) {
   std::vector<std::thread> threads;

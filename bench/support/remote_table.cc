@@ -33,10 +33,11 @@ struct Named {
   std::string_view title;
 };
 
-constexpr std::array<Named, 7> kPlaces = {{{"memory_alone", "memory, no Redis behind"},
+constexpr std::array<Named, 8> kPlaces = {{{"memory_alone", "memory, no Redis behind"},
                                            {"memory", "memory"},
                                            {"socket", "Redis, Unix socket"},
                                            {"loopback", "Redis, TCP on loopback"},
+                                           {"tls", "Redis, TLS on loopback"},
                                            {"distant", "Redis, 1 ms away"},
                                            {"database_alone", "database, no Redis"},
                                            {"database", "database behind Redis"}}};

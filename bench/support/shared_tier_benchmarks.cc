@@ -229,8 +229,9 @@ std::vector<SharedTierPlan> SharedTierPlans() {
     RedisPlace redis;
     size_t samples;
   };
-  constexpr std::array<Place, 3> kPlaces = {{{"socket", RedisPlace::kSocket, kNearSamples},
+  constexpr std::array<Place, 4> kPlaces = {{{"socket", RedisPlace::kSocket, kNearSamples},
                                              {"loopback", kNear, kNearSamples},
+                                             {"tls", RedisPlace::kTls, kNearSamples},
                                              {"distant", RedisPlace::kDistant, kDistantSamples}}};
   for (const Place& place : kPlaces) {
     for (const Request request :

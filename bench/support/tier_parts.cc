@@ -29,6 +29,7 @@
 #include "bench/support/slow_database.h"
 #include "bench/support/zipf.h"
 #include "larder/redis_tier.h"
+#include "tests/support/certificates.h"
 #include "tests/support/redis_server.h"
 
 namespace larder::bench {
@@ -74,6 +75,7 @@ TierParts::~TierParts() {
   relay_.reset();
   redis_pid_.store(-1);
   redis_server_.reset();
+  tls_server_.reset();
   database_.reset();
   RemoveAll(directory_);
 }
@@ -103,6 +105,18 @@ absl::Status TierParts::StartServer() {
   return absl::OkStatus();
 }
 
+absl::Status TierParts::StartTlsServer() {
+  const test::CertificateAuthority authority(directory_, "authority");
+  const test::CertificateFiles files = authority.Issue("server");
+  absl::StatusOr<std::unique_ptr<test::RedisServer>> server = test::RedisServer::Start(
+      {.tcp = true,
+       .tls = test::RedisServerTls{files.certificate_file, files.key_file, authority.ca_file()}});
+  if (!server.ok()) return server.status();
+  tls_server_ = *std::move(server);
+  tls_.ca_file = authority.ca_file();
+  return absl::OkStatus();
+}
+
 void TierParts::KillServer() {
   redis_pid_.store(-1);
   redis_server_->Kill();
@@ -129,6 +143,15 @@ absl::StatusOr<RedisOptions> TierParts::RedisAt(RedisPlace place) {
   options.host = "127.0.0.1";
   options.port = (*server)->port();
   if (place == RedisPlace::kLoopback) return options;
+  if (place == RedisPlace::kTls) {
+    if (absl::Status status = tls_server_ == nullptr ? StartTlsServer() : absl::OkStatus();
+        !status.ok()) {
+      return status;
+    }
+    options.port = tls_server_->port();
+    options.tls = tls_;
+    return options;
+  }
   if (relay_ == nullptr) {
     absl::StatusOr<std::unique_ptr<DelayRelay>> relay =
         DelayRelay::Start((*server)->port(), kNetworkRoundTrip / 2);

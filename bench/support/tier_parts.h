@@ -42,6 +42,7 @@ inline constexpr int kRequesters = 128;
 enum class RedisPlace {
   kSocket,    // a Unix socket
   kLoopback,  // TCP
+  kTls,       // TLS on that, to a server of its own
   kDistant,   // the same, with kNetworkRoundTrip added
 };
 
@@ -100,6 +101,7 @@ class TierParts {
   explicit TierParts(std::string directory);
 
   absl::Status StartServer();
+  absl::Status StartTlsServer();
   absl::StatusOr<RedisTier*> Tier(RedisPlace place, std::unique_ptr<RedisTier>& tier);
 
   const std::string directory_;
@@ -111,6 +113,8 @@ class TierParts {
 
   std::atomic<pid_t> redis_pid_{-1};  // for Abandon()
   std::unique_ptr<test::RedisServer> redis_server_;
+  std::unique_ptr<test::RedisServer> tls_server_;
+  TlsOptions tls_;  // for it
   std::unique_ptr<RedisTier> redis_;
   std::unique_ptr<DelayRelay> relay_;
   std::unique_ptr<RedisTier> distant_redis_;

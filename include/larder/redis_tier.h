@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "larder/shared_tier.h"
+#include "larder/tls_options.h"
 
 namespace larder {
 
@@ -28,14 +29,16 @@ enum class ChangeNotices {
   kPublish,
 };
 
-// Where a Redis server is and how to talk to it. There is no TLS; a proxy on the same host does it
-// (docs/design.md).
+// Where a Redis server is and how to talk to it.
 struct RedisOptions {
   // Exactly one of the two must be set: the path of a Unix socket, or a host name or IP address.
   std::string unix_socket;
   std::string host;
   // TCP port, 1 to 65535. Only used with `host`.
   int port = 6379;
+
+  // Talks TLS; only with `host`.
+  std::optional<TlsOptions> tls;
 
   // Sent with AUTH on each new connection if either is set. A password alone is that of the default
   // user (`requirepass`); a user name needs Redis 6 or newer.
@@ -48,11 +51,11 @@ struct RedisOptions {
   // Put in front of every key, so that several users can share one database. Any bytes.
   std::string key_prefix;
 
-  // Longest time for one connection to come about, AUTH, SELECT and the look-up of the host's name
-  // included. > 0; a minute at most. It comes about beside the calls, one at a time: a call whose
-  // own timeout is shorter fails, and the connection is for later ones. The system's look-up can't
-  // be interrupted: one that takes longer goes on in a thread of its own (one for each host and
-  // port), and its answer is for the next connection.
+  // Longest time for one connection to come about, TLS's handshake, AUTH, SELECT and the look-up of
+  // the host's name included. > 0; a minute at most. It comes about beside the calls, one at a
+  // time: a call whose own timeout is shorter fails, and the connection is for later ones. The
+  // system's look-up can't be interrupted: one that takes longer goes on in a thread of its own
+  // (one for each host and port), and its answer is for the next connection.
   absl::Duration connect_timeout = absl::Seconds(1);
 
   // Longest time for a call, everything included; a call's own timeout can only shorten it. > 0;
@@ -79,7 +82,8 @@ struct RedisOptions {
   absl::Duration heartbeat_interval = absl::Seconds(1);
   absl::Duration heartbeat_timeout = absl::Seconds(1);
 
-  // OK, or InvalidArgument naming the field and its value (never the password's).
+  // OK, or InvalidArgument naming the field and its value (never the password's). Reads tls's
+  // files.
   absl::Status Validate() const;
 };
 

@@ -30,7 +30,8 @@ namespace larder {
 //   DeadlineExceeded    no answer within `timeout` or the tier's own, shorter limit
 //   ResourceExhausted   the tier is full and evicts nothing
 //   Unauthenticated, PermissionDenied
-//                       credentials are missing, wrong, or don't allow the operation
+//                       credentials are missing, wrong, or don't allow the operation; or it's the
+//                       tier that couldn't prove who it is
 //   FailedPrecondition  the tier is in a state that can't serve this (the key holds something that
 //                       is no plain value, the server is a read-only replica)
 //   Internal            the answer made no sense; nothing of it is used

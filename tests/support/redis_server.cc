@@ -151,10 +151,17 @@ absl::Status RedisServer::Launch() {
     words.push_back(folder_ + "/redis.conf");
     std::ofstream(words.back()) << options_.configuration;
   }
-  words.insert(words.end(),
-               {"--port", std::to_string(port_), "--bind", "127.0.0.1", "--unixsocket",
-                unix_socket_, "--unixsocketperm", "700", "--dir", folder_, "--save", "",
-                "--appendonly", "no", "--daemonize", "no", "--loglevel", "notice"});
+  words.insert(words.end(), {"--bind", "127.0.0.1", "--unixsocket", unix_socket_,
+                             "--unixsocketperm", "700", "--dir", folder_, "--save", "",
+                             "--appendonly", "no", "--daemonize", "no", "--loglevel", "notice"});
+  const bool tls = options_.tls.has_value();
+  words.insert(words.end(), {"--port", tls ? "0" : std::to_string(port_)});
+  if (tls) {
+    words.insert(words.end(), {"--tls-port", std::to_string(port_), "--tls-cert-file",
+                               options_.tls->certificate_file, "--tls-key-file",
+                               options_.tls->key_file, "--tls-ca-cert-file", options_.tls->ca_file,
+                               "--tls-auth-clients", options_.tls->asks_clients ? "yes" : "no"});
+  }
   words.insert(words.end(), options_.arguments.begin(), options_.arguments.end());
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,9 +18,19 @@ namespace larder::test {
 // where there is none.
 absl::StatusOr<std::string> FindRedisServer();
 
+// What a server that speaks TLS shows, and wants to see; PEM files.
+struct RedisServerTls {
+  std::string certificate_file;
+  std::string key_file;
+  std::string ca_file;  // for its clients'
+  bool asks_clients = false;
+};
+
 struct RedisServerOptions {
   // Listen on a free port of 127.0.0.1, too. The Unix socket is always there.
   bool tcp = false;
+  // Speak TLS on that port.
+  std::optional<RedisServerTls> tls = {};
   // More of redis-server's arguments, e.g. {"--requirepass", "secret"}.
   std::vector<std::string> arguments = {};
   // What is in a configuration file, which is read before the arguments, and which a Sentinel
