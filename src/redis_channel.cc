@@ -134,6 +134,7 @@ bool RedisChannel::Enqueue(PendingCall* call, const RedisRequest& request,
   added_ = call->end;
   unsent_.fetch_add(request.wire().size(), std::memory_order_relaxed);
   pending_.fetch_add(1, std::memory_order_relaxed);
+  if (gathering_ && !sending_) left_to_send_ = true;
   duties->send = !sending_ && !left_to_send_;
   if (duties->send) sending_ = true;
   duties->drive = !driving_;
@@ -144,11 +145,16 @@ bool RedisChannel::Enqueue(PendingCall* call, const RedisRequest& request,
   return true;
 }
 
-// Until nothing is left, or nothing goes; or, lest its caller send for ever, `own` is complete.
-// True if something is left, which is the driver's then.
+// Until nothing is left, or nothing goes; or, lest its caller send for ever, `own` is complete and
+// what was there has been sent. True if something is left, which is the driver's then.
 bool RedisChannel::Send(const PendingCall* own) noexcept {
   while (true) {
-    const bool can_send = sending_box_.empty() || SendBox();
+    if (sending_box_.empty()) {
+      MutexLock lock(&mutex_);
+      sending_box_.Take(&outbox_);
+      handed_ = added_;
+    }
+    const bool can_send = SendBox();
     MutexLock lock(&mutex_);
     if (!can_send) {
       open_.store(false, std::memory_order_release);
@@ -162,9 +168,14 @@ bool RedisChannel::Send(const PendingCall* own) noexcept {
       left_to_send_ = !all_sent;
       return !all_sent;
     }
-    sending_box_.Take(&outbox_);
-    handed_ = added_;
   }
+}
+
+bool RedisChannel::TakeLeftToSend() {
+  if (!left_to_send_ || sending_) return false;
+  sending_ = true;
+  left_to_send_ = false;
+  return true;
 }
 
 // Sends what goes of the sender's box. False if no more will go.
@@ -194,7 +205,7 @@ bool RedisChannel::Drive(const PendingCall* own, Deadline deadline) noexcept {
     const bool readable = Wait(wait_to_send, std::min(deadline, first.expires));
     // Checked although data came, too: a server that drips bytes doesn't get longer.
     if (deadline.Passed()) return false;
-    if (readable) Read();
+    if (readable) Read(own);
     if (!awaited_.empty() && awaited_.front()->expires.Passed()) {
       Close(Error(absl::StatusCode::kDeadlineExceeded, *awaited_.front(),
                   Concat("no answer within ", absl::FormatDuration(patience_))),
@@ -207,12 +218,7 @@ bool RedisChannel::Drive(const PendingCall* own, Deadline deadline) noexcept {
 RedisChannel::Plan RedisChannel::MakePlan() {
   MutexLock lock(&mutex_);
   Collect();
-  const Plan plan = {left_to_send_ && !sending_, broken_because_};
-  if (plan.send) {
-    sending_ = true;
-    left_to_send_ = false;
-  }
-  return plan;
+  return {TakeLeftToSend(), broken_because_};
 }
 
 // Waits for the connection. True if there is something to read; false, too, where it was kicked or
@@ -229,7 +235,7 @@ bool RedisChannel::Wait(bool to_send, Deadline deadline) {
   return (fds[0].revents & ~POLLOUT) != 0;
 }
 
-void RedisChannel::Read() {
+void RedisChannel::Read(const PendingCall* own) {
   absl::Status status = connection_->Receive(awaited_.front()->command());
   {
     // What was answered was sent, and what was sent is among these.
@@ -241,8 +247,24 @@ void RedisChannel::Read() {
   if (!status.ok()) return Close(status, /*may_repeat=*/true);
   unread_.store(connection_->unread(), std::memory_order_relaxed);
   if (connection_->unread() == 0) connection_->ReleaseLargeBuffer();
+  FinishAnswered(own);
+}
+
+void RedisChannel::FinishAnswered(const PendingCall* own) {
+  const bool gathers = answered_.size() > 1;
+  if (gathers) {
+    MutexLock lock(&mutex_);
+    gathering_ = true;
+  }
   for (PendingCall* const call : answered_) Finish(call);
   answered_.clear();
+  if (!gathers) return;
+  {
+    MutexLock lock(&mutex_);
+    gathering_ = false;
+    if (!TakeLeftToSend()) return;
+  }
+  Send(own);
 }
 
 // Moves the calls of which all replies have arrived to answered_.

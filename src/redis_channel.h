@@ -32,7 +32,9 @@ namespace larder::internal {
 // has gathered until there is no more: requests that come while it does so go out together. One
 // caller drives: it waits for the connection, takes what arrives and completes the calls that it
 // answers, until its own is among them; then another one that still waits is woken to drive. All
-// others sleep, each by itself, until their call is complete.
+// others sleep, each by itself, until their call is complete. Where several are woken, what they
+// ask next gathers until all are, and the driver sends it: threads that do nothing but ask have
+// their requests go out together rather than one by one.
 //
 // A caller whose deadline passes leaves its call behind, and the channel waits for the answer for
 // it: nothing that comes late can answer another call. An answer that is awaited for longer than
@@ -102,6 +104,8 @@ class RedisChannel {
   // any more which answer is whose: they end the process then.
   bool Send(const PendingCall* own) noexcept;
   bool SendBox();
+  // Whether something is left to send, and the duty is the caller's now.
+  bool TakeLeftToSend() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Drive(const PendingCall* own, Deadline deadline) noexcept;
   void HandOver() noexcept;
 
@@ -117,10 +121,11 @@ class RedisChannel {
   };
   Plan MakePlan();
   bool Wait(bool to_send, Deadline deadline);
-  void Read();
+  void Read(const PendingCall* own);
   absl::Status Parse();
   bool WasSent(const PendingCall& call);
   void Close(const absl::Status& status, bool may_repeat);
+  void FinishAnswered(const PendingCall* own);
   void Finish(PendingCall* call);
 
   void Collect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -146,6 +151,8 @@ class RedisChannel {
   bool driving_ ABSL_GUARDED_BY(mutex_) = false;
   // There is something to send that is left for the driver.
   bool left_to_send_ ABSL_GUARDED_BY(mutex_) = false;
+  // The driver is waking several callers and will send what they ask.
+  bool gathering_ ABSL_GUARDED_BY(mutex_) = false;
   std::string broken_because_ ABSL_GUARDED_BY(mutex_);
   // To send, after what `sending_box_` holds.
   RedisOutbox outbox_ ABSL_GUARDED_BY(mutex_);
