@@ -5,16 +5,22 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "larder/internal/remote_cache.h"
+#include "larder/internal/remote_control.h"
 #include "larder/internal/remote_entry.h"
 #include "larder/remote_options.h"
+#include "larder/remote_stats.h"
 #include "tests/support/model_tier.h"
 #include "tests/support/remote_cache_fixture.h"
 #include "tests/support/remote_server.h"
@@ -61,9 +67,11 @@ TEST_F(RemoteCacheRacesTest, AFillThatAWriteOvertookIsRefusedAndNotKept) {
   RemoteServer& a = Start();
   RemoteServer& b = Start();
   store_.Write("k", ModelStore::Row{"old"});
+  a.tier().HoldChanges();  // that it is refused says enough
   const auto got = a.Get("k", {.after_store = [&] { b.Put("k", ModelStore::Row{"new"}); }});
   EXPECT_EQ(got, "old");  // it was asked for before
   EXPECT_EQ(a.InMemory("k"), std::nullopt);
+  a.tier().ReleaseChanges();
   EXPECT_EQ(a.cache().Stats().fills_refused, 1u);
   ExpectAgreement({"k"});
 }
@@ -126,6 +134,27 @@ TEST_F(RemoteCacheRacesTest, AWriterThatDiesLeavesNoOldValueBehind) {
   EXPECT_EQ(KindOf("k"), RemoteEntryKind::kValue);
 }
 
+TEST_F(RemoteCacheRacesTest, AWriterThatDiesLeavesNoValueOfAnotherThatWroteMeanwhile) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  auto writes = a.cache().BeginWrites({"k"}, /*is_in_memory=*/false);
+  b.Put("k", ModelStore::Row{"older"});
+  store_.Write("k", ModelStore::Row{"newer"});  // and it dies
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, ALoaderThatDiesHoldsUpNobodyForLong) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"v"});
+  RemoteRead read = a.cache().Read("k", false);  // and it dies
+  EXPECT_EQ(b.Load("k", false), "v");
+  EXPECT_EQ(KindOf("k"), RemoteEntryKind::kLease);
+  redis_.Advance(RemoteServer::DefaultOptions().load_lease);
+  EXPECT_EQ(b.Load("k", false), "v");
+  EXPECT_EQ(KindOf("k"), RemoteEntryKind::kValue);
+}
+
 TEST_F(RemoteCacheRacesTest, OfTwoWritesAtOnceNeitherIsKeptInTheTier) {
   RemoteServer& a = Start();
   RemoteServer& b = Start();
@@ -183,6 +212,132 @@ TEST_F(RemoteCacheRacesTest, WhatWasWrittenWhileTheTierWasAwayIsNeverServedOld) 
   a.AwaitUp();
   b.tier().SetReach(ModelTier::Reach::kWhole);
   ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, AForeignWriteThatNobodyHeardOfOutdatesAnOwnOneUnderWay) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  a.Put("k", ModelStore::Row{"1"}, {.before_memory = [&] {
+          a.tier().CutOff();
+          b.Put("k", ModelStore::Row{"2"});
+          a.tier().SetReach(ModelTier::Reach::kWhole);
+          a.AwaitConnects(2);
+        }});
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, ATagThatWasInvalidatedUnheardIsReadAgain) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old", {"t"}});
+  (void)a.Get("k");
+  AwaitTold();
+  (void)a.Load("k", false);  // now it knows the tag's record
+  a.tier().CutOff();
+  store_.Write("k", ModelStore::Row{"new", {"t"}});
+  ASSERT_TRUE(b.cache().InvalidateTagged("t").ok());
+  a.tier().SetReach(ModelTier::Reach::kWhole);
+  a.AwaitConnects(2);
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, WhatIsReadWhileTrustIsLostIsNotUsed) {
+  RemoteServer& a = Start();
+  for (const bool many : {false, true}) {
+    RemoteOptions options = RemoteServer::DefaultOptions();
+    options.settle_time = absl::Hours(1);
+    RemoteServer b(&redis_, &store_, options);
+    b.AwaitUp();
+    a.Put("k", ModelStore::Row{"v"});
+    b.tier().SetGate([&](ModelCall call, std::string_view key) {
+      if (call != ModelCall::kGet || key != "k") return absl::OkStatus();
+      b.tier().LoseSubscriptions();
+      while (b.cache().health() == RemoteHealth::kUp) absl::SleepFor(absl::Microseconds(50));
+      return absl::OkStatus();
+    });
+    RemoteRead read = many ? std::move(b.cache().ReadMany({"k"})[0]) : b.cache().Read("k", false);
+    EXPECT_EQ(read.found(), RemoteRead::Found::kNothing);
+    EXPECT_EQ(b.cache().Stats().bypassed, 1u);
+  }
+}
+
+TEST_F(RemoteCacheRacesTest, WhatIsChangedWhileTheSubscriptionIsLostCountsAsMissed) {
+  RemoteServer& a = Start();
+  uint64_t connects = 1;
+  std::atomic<bool> loses = false;
+  a.tier().SetGate([&](ModelCall call, std::string_view key) {
+    const bool is_last = key == "k"
+                             ? call == ModelCall::kSetIfHead || call == ModelCall::kInvalidate
+                             : key == TagKey("t") && call == ModelCall::kSetIfAbsent;
+    if (is_last && loses.exchange(false)) {
+      a.tier().LoseSubscriptions();
+      a.AwaitConnects(++connects);
+    }
+    return absl::OkStatus();
+  });
+  loses = true;
+  a.Put("k", ModelStore::Row{"v"});
+  EXPECT_EQ(a.cache().Stats().missed_writes, 1u);
+  AwaitTold();
+  loses = true;
+  EXPECT_FALSE(a.cache().InvalidateKeys(std::vector<std::string>{"k"}).ok());
+  EXPECT_EQ(a.cache().Stats().missed_writes, 2u);
+  AwaitTold();
+  loses = true;
+  EXPECT_FALSE(a.cache().InvalidateTagged("t").ok());
+  AwaitTold();
+  EXPECT_EQ(connects, 4u);
+}
+
+TEST_F(RemoteCacheRacesTest, ATagThatCannotBeWrittenTakesAllWithIt) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old", {"t"}});
+  (void)b.Get("k");
+  AwaitTold();
+  a.tier().SetGate([](ModelCall call, std::string_view key) {
+    const bool fails = call == ModelCall::kSetIfHead && key == TagKey("t");
+    return fails ? absl::ResourceExhaustedError("full") : absl::OkStatus();
+  });
+  store_.Write("k", ModelStore::Row{"new", {"t"}});
+  EXPECT_FALSE(a.cache().InvalidateTagged("t").ok());
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheRacesTest, AKeyThatCouldNotBeRemovedIsNotRead) {
+  RemoteServer& a = Start();
+  store_.Write("k", ModelStore::Row{"old"});
+  (void)a.Get("k");
+  AwaitTold();
+  a.tier().SetGate([](ModelCall call, std::string_view) {
+    const bool fails = call == ModelCall::kInvalidate;
+    return fails ? absl::FailedPreconditionError("read-only") : absl::OkStatus();
+  });
+  store_.Write("k", ModelStore::Row{"new"});
+  EXPECT_FALSE(a.cache().InvalidateKeys(std::vector<std::string>{"k"}).ok());
+  EXPECT_EQ(a.cache().health(), RemoteHealth::kUp);
+  EXPECT_EQ(a.Load("k", false), "new");
+  a.tier().SetGate([](ModelCall, std::string_view) { return absl::OkStatus(); });
+}
+
+TEST_F(RemoteCacheRacesTest, WhereCallsWereGivenUpNoOperationTriesOne) {
+  RemoteOptions options = RemoteServer::DefaultOptions();
+  options.failures_to_open = 1;
+  RemoteServer& a = Start(options);
+  store_.Write("k", ModelStore::Row{"v"});
+  (void)a.Get("k");
+  RemoteRead read = a.cache().Read("other", false);
+  AwaitTold();
+  a.tier().SetReach(ModelTier::Reach::kUnreachable);
+  EXPECT_FALSE(a.cache().InvalidateKeys(std::vector<std::string>{"x"}).ok());
+  const size_t returns = a.tier().calls(ModelCall::kEraseIfHead);
+  const size_t checks = a.tier().calls(ModelCall::kGetHeads);
+  a.cache().Abandon(read);
+  redis_.Put("k", "foreign");
+  while (a.InMemory("k").has_value()) absl::SleepFor(absl::Microseconds(50));
+  EXPECT_EQ(a.tier().calls(ModelCall::kEraseIfHead), returns);
+  EXPECT_EQ(a.tier().calls(ModelCall::kGetHeads), checks);
+  a.tier().SetReach(ModelTier::Reach::kWhole);
 }
 
 TEST_F(RemoteCacheRacesTest, AnOlderStateOfTheTierIsNotTrusted) {

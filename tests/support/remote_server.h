@@ -85,6 +85,10 @@ class RemoteServer : private internal::RemoteCache::Memory {
   void AwaitUp() {
     while (cache_->health() != RemoteHealth::kUp) absl::SleepFor(absl::Microseconds(50));
   }
+  // It has subscribed as often as this.
+  void AwaitConnects(uint64_t connects) {
+    while (cache_->Stats().connects < connects) absl::SleepFor(absl::Microseconds(50));
+  }
   // Until all that happened was told.
   void AwaitTold() {
     while (cache_->health() != RemoteHealth::kUp || !tier_.Idle()) {
