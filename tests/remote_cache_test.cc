@@ -77,6 +77,20 @@ TEST_F(RemoteCacheTest, ThatThereIsNoneTravels) {
   ExpectAgreement({"k"});
 }
 
+TEST_F(RemoteCacheTest, NothingStaysLongerThanItMay) {
+  RemoteOptions options = RemoteServer::DefaultOptions();
+  options.negative_ttl = absl::Seconds(5);
+  RemoteServer& a = Start(options);
+  EXPECT_EQ(a.Get("none"), std::nullopt);
+  RemoteRead read = a.cache().Read("short", false);
+  a.cache().Fill(read, {.payload = "v", .ttl = absl::Seconds(5)});
+  EXPECT_EQ(KindOf("none"), RemoteEntryKind::kNegative);
+  EXPECT_EQ(KindOf("short"), RemoteEntryKind::kValue);
+  redis_.Advance(absl::Seconds(5));
+  EXPECT_EQ(KindOf("none"), std::nullopt);
+  EXPECT_EQ(KindOf("short"), std::nullopt);
+}
+
 TEST_F(RemoteCacheTest, AnExpiredValueIsThereForAFailingStore) {
   RemoteOptions options = RemoteServer::DefaultOptions();
   options.stale_if_error = absl::Minutes(5);
@@ -234,6 +248,51 @@ TEST_F(RemoteCacheTest, ALoadThatATagsInvalidationOvertookIsNotFilled) {
                 ASSERT_TRUE(b.cache().InvalidateTagged("t").ok());
               }});
   ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, AnotherServersInvalidationOfATagIsHeardAfterAnOwnOne) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old", {"t"}});
+  ASSERT_TRUE(a.cache().InvalidateTagged("t").ok());
+  (void)a.Get("k");
+  AwaitTold();
+  store_.Write("k", ModelStore::Row{"new", {"t"}});
+  ASSERT_TRUE(b.cache().InvalidateTagged("t").ok());
+  ExpectAgreement({"k"});
+}
+
+TEST_F(RemoteCacheTest, ATagThatIsInvalidatedWhileItIsReadIsReadAgain) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("k", ModelStore::Row{"old", {"t", "u"}});
+  (void)a.Get("k");
+  AwaitTold();
+  bool is_read = false;
+  b.tier().SetGate([&](ModelCall call, std::string_view key) {
+    if (call == ModelCall::kGet && key == TagKey("u") && !is_read) {
+      is_read = true;  // as was "t", before it
+      store_.Write("k", ModelStore::Row{"new", {"t", "u"}});
+      EXPECT_TRUE(a.cache().InvalidateTagged("t").ok());
+      b.AwaitTold();
+    }
+    return absl::OkStatus();
+  });
+  (void)b.Get("k");
+  EXPECT_TRUE(is_read);
+  EXPECT_EQ(b.Load("k", false), "new");
+}
+
+TEST_F(RemoteCacheTest, ALoadThatAPrefixsInvalidationOvertookDoesNotCount) {
+  RemoteServer& a = Start();
+  RemoteServer& b = Start();
+  store_.Write("user:1", ModelStore::Row{"old"});
+  (void)a.Get("user:1", {.after_store = [&] {
+                store_.Write("user:1", ModelStore::Row{"new"});
+                ASSERT_TRUE(b.cache().InvalidatePrefixed("user:").ok());
+                a.AwaitTold();
+              }});
+  ExpectAgreement({"user:1"});
 }
 
 TEST_F(RemoteCacheTest, APrefixGoesFromTheTierAndFromAllServers) {
