@@ -102,6 +102,42 @@ TEST(RemoteSyncControlTest, AFlushedTierIsNotReadBeforeThereIsANewBlock) {
   ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
 }
 
+TEST(RemoteSyncControlTest, AFlushForgetsAllEvenIfNothingCanBeRead) {
+  ModelServer server;
+  SyncedProcess process(&server, 1, Patient());
+  ASSERT_TRUE(process.Start());
+  std::atomic<bool> failing{true};
+  FailWhile(process, failing, ModelCall::kGet, absl::UnavailableError("lost"));
+  server.Flush();
+  EXPECT_TRUE(Eventually([&] { return process.target.Count("forget") == 2; }));
+  failing = false;
+}
+
+TEST(RemoteSyncControlTest, ABlockOfAnOlderClockForgetsAll) {
+  ModelServer server;
+  SyncedProcess process(&server, 1);
+  ASSERT_TRUE(process.Start());
+  const std::string backup = *server.Peek(kControlKey);
+  ASSERT_TRUE(process.sync.Tick("prefix").ok());
+  server.Put(kControlKey, backup);
+  EXPECT_TRUE(Eventually([&] { return process.target.Count("forget") == 2; }));
+}
+
+TEST(RemoteSyncControlTest, BlocksThatAreLostAgainAndAgainAreMadeAnewLessAndLessOften) {
+  ModelServer server;
+  RemoteOptions options = QuickRemoteOptions();
+  options.first_probe = options.last_probe = absl::Hours(1);
+  SyncedProcess process(&server, 1, options);
+  ASSERT_TRUE(process.Start());
+  for (int i = 0; i < 5 && process.sync.MayRead(); ++i) {
+    const uint64_t generations = process.stats().generations;
+    server.Put(kControlKey, "rubbish");
+    ASSERT_TRUE(Eventually(
+        [&] { return process.stats().generations > generations || !process.sync.MayRead(); }));
+  }
+  EXPECT_TRUE(process.WaitForIdle(RemoteHealth::kSyncing));
+}
+
 TEST(RemoteSyncControlTest, ADamagedBlockIsReplaced) {
   ModelServer server;
   SyncedProcess process(&server, 1, NeverSettling());
@@ -151,6 +187,23 @@ TEST(RemoteSyncControlTest, ABlockThatChangedAndCantBeReadIsNotReadUnder) {
   EXPECT_EQ(one.target.Count("forget"), 2);
 }
 
+TEST(RemoteSyncControlTest, ABlockThatChangesWhileItWaitsToTryAgainIsNotReadUnder) {
+  ModelServer server;
+  RemoteOptions options = Patient();
+  options.first_probe = options.last_probe = absl::Hours(1);
+  SyncedProcess one(&server, 1, options);
+  SyncedProcess two(&server, 2);
+  ASSERT_TRUE(one.Start());
+  ASSERT_TRUE(two.Start());
+  std::atomic<bool> failing{true};
+  FailWhile(one, failing, ModelCall::kInvalidate, absl::UnavailableError("lost"));
+  one.sync.Missed("a");
+  ASSERT_TRUE(Eventually([&] { return one.stats().failed_calls == 1; }));
+  EXPECT_TRUE(one.sync.MayRead());
+  ASSERT_TRUE(two.sync.Renew().ok());
+  EXPECT_TRUE(one.WaitFor(RemoteHealth::kSyncing));
+}
+
 TEST(RemoteSyncControlTest, WhatCouldNotBeInvalidatedIsMadeUpForBeforeTheTierIsTrusted) {
   for (const bool everything : {false, true}) {
     ModelServer server;
@@ -182,6 +235,24 @@ TEST(RemoteSyncControlTest, WhatWasNotAnsweredIsMadeUpForToo) {
   EXPECT_NE(process.generation(), generation);
 }
 
+TEST(RemoteSyncControlTest, WhatIsInvalidatedWhileTheSubscriptionIsLostIsMadeUpForToo) {
+  ModelServer server;
+  SyncedProcess process(&server, 1);
+  ASSERT_TRUE(process.Start());
+  std::atomic<bool> lost{false};
+  process.tier.SetGate([&](ModelCall call, std::string_view) {
+    if (call == ModelCall::kSetIfHead && !lost.exchange(true)) {
+      process.tier.LoseSubscriptions();
+      EXPECT_TRUE(Eventually([&] { return process.sync.watch() == 2; }));
+    }
+    return absl::OkStatus();
+  });
+  const auto ticked = process.sync.Tick("prefix");
+  ASSERT_TRUE(ticked.ok()) << ticked.status();
+  ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
+  EXPECT_NE(process.generation(), (*ticked)->generation());
+}
+
 TEST(RemoteSyncControlTest, NothingIsReadBetweenRenewLaterAndTheNewGeneration) {
   ModelServer server;
   SyncedProcess process(&server, 1, NeverSettling());
@@ -193,6 +264,20 @@ TEST(RemoteSyncControlTest, NothingIsReadBetweenRenewLaterAndTheNewGeneration) {
   process.tier.SetReach(Reach::kWhole);
   ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
   EXPECT_NE(process.generation(), generation);
+}
+
+TEST(RemoteSyncControlTest, ARenewalThatIsAskedForDuringAnotherIsAnother) {
+  ModelServer server;
+  SyncedProcess process(&server, 1);
+  ASSERT_TRUE(process.Start());
+  std::atomic<int> renewals{0};
+  process.tier.SetGate([&](ModelCall call, std::string_view) {
+    if (call == ModelCall::kSetIfHead && renewals++ == 0) process.sync.RenewLater();
+    return absl::OkStatus();
+  });
+  process.sync.RenewLater();
+  EXPECT_TRUE(Eventually([&] { return process.sync.MayRead() && process.tier.Idle(); }));
+  EXPECT_EQ(renewals, 2);
 }
 
 TEST(RemoteSyncControlTest, WhereCallsWereGivenUpNoneIsTried) {
@@ -221,6 +306,22 @@ TEST(RemoteSyncControlTest, WhatIsInvalidatedUnheardIsMadeUpForOnceItIsHeard) {
   failing = false;
   ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
   EXPECT_NE(process.generation(), (*ticked)->generation());
+}
+
+TEST(RemoteSyncControlTest, WhatIsRemovedUnheardIsMadeUpForOnceItIsHeard) {
+  ModelServer server;
+  SyncedProcess other(&server, 2);
+  ASSERT_TRUE(other.Start());
+  const uint64_t generation = other.generation();
+  SyncedProcess process(&server, 1);
+  std::atomic<bool> failing{true};
+  FailWhile(process, failing, ModelCall::kSubscribe, absl::PermissionDeniedError("no"));
+  process.sync.Missed("a");
+  ASSERT_TRUE(process.sync.Start().ok());
+  ASSERT_TRUE(Eventually([&] { return !process.sync.IsMissed("a"); }));
+  failing = false;
+  ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
+  EXPECT_NE(process.generation(), generation);
 }
 
 TEST(RemoteSyncControlTest, WhereItMayNotListenOthersHearOfWhatWasMissed) {

@@ -9,6 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "larder/internal/nanos.h"
+#include "larder/internal/process_clock.h"
 #include "larder/internal/remote_control.h"
 #include "larder/remote_options.h"
 #include "larder/remote_stats.h"
@@ -211,6 +213,49 @@ TEST(RemoteSyncTest, ATierThatWasAwayIsReadOnceItHasSettled) {
   ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
 }
 
+TEST(RemoteSyncTest, ATierThatFailsBeforeItHasSettledHasToSettleAnew) {
+  ModelServer server;
+  RemoteOptions options = QuickRemoteOptions();
+  options.settle_time = absl::Milliseconds(20);
+  options.failures_to_open = 1'000'000;
+  SyncedProcess process(&server, 1, options);
+  ASSERT_TRUE(process.Start());
+  Fault fault(&process.tier, ModelCall::kInvalidate, absl::UnavailableError("not yet"));
+  process.tier.LoseSubscriptions();
+  process.sync.Missed("a");
+  ASSERT_TRUE(Eventually([&] { return fault.failed() >= 40; }));  // for longer than that
+  const int64_t back = ProcessClock::NowNanos();
+  fault.End();
+  ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
+  EXPECT_GE(ProcessClock::NowNanos() - back, ToNanos(options.settle_time));
+}
+
+TEST(RemoteSyncTest, ASubscriptionThatIsLostBeforeTheTierHasSettledHasItSettleAnew) {
+  ModelServer server;
+  RemoteOptions options = QuickRemoteOptions();
+  options.settle_time = absl::Milliseconds(20);
+  options.first_probe = options.last_probe = absl::Nanoseconds(1);
+  SyncedProcess process(&server, 1, options);
+  ASSERT_TRUE(process.Start());
+  std::atomic<bool> waits = false;
+  process.tier.SetGate([&](ModelCall call, std::string_view) {
+    if (call == ModelCall::kSubscribe) {
+      EXPECT_TRUE(Eventually([&] { return !waits; }));
+    }
+    return absl::OkStatus();
+  });
+  process.tier.LoseSubscriptions();
+  ASSERT_TRUE(Eventually([&] { return process.sync.watch() == 2; }));
+  const int64_t settled = ProcessClock::NowNanos() + ToNanos(options.settle_time);
+  waits = true;
+  process.tier.LoseSubscriptions();
+  ASSERT_TRUE(Eventually([&] { return ProcessClock::NowNanos() > settled; }));
+  const int64_t back = ProcessClock::NowNanos();
+  waits = false;
+  ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
+  EXPECT_GE(ProcessClock::NowNanos() - back, ToNanos(options.settle_time));
+}
+
 TEST(RemoteSyncTest, WhatWasMissedIsRemovedBeforeTheTierIsTrusted) {
   ModelServer server;
   SyncedProcess process(&server, 1);
@@ -322,6 +367,17 @@ TEST(RemoteSyncTest, BreakerOpensAfterFailuresInARowAndClosesAfterAPing) {
   EXPECT_EQ(stats.failed_calls, 11 + fault.failed());
   EXPECT_EQ(stats.timeouts, fault.failed());
   EXPECT_EQ(stats.last_error, absl::DeadlineExceededError("slow"));
+}
+
+TEST(RemoteSyncTest, ASubscriptionToWhatDoesNotAnswerIsGivenUp) {
+  ModelServer server;
+  SyncedProcess process(&server, 1);
+  ASSERT_TRUE(process.Start());
+  Fault fault(&process.tier, ModelCall::kPing, absl::UnavailableError("another server"));
+  for (int i = 0; i < 3; ++i) process.sync.Report(absl::UnavailableError("lost"));
+  ASSERT_TRUE(Eventually([&] { return process.stats().connects >= 2; }));
+  fault.End();
+  ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
 }
 
 TEST(RemoteSyncTest, ATierWhoseBreakerWasOpenHasToSettle) {

@@ -153,6 +153,25 @@ TEST(RemoteSyncThreadsTest, ConcurrentTicksShareChangesOfTheBlock) {
   EXPECT_EQ(process.sync.control()->prefixes(), kThreads * kTicks);
 }
 
+TEST(RemoteSyncThreadsTest, NoRenewalIsLostAmongTicks) {
+  ModelServer server;
+  SyncedProcess process(&server, 1);
+  ASSERT_TRUE(process.Start());
+  const auto generation = [&server] {
+    return ControlBlock::Decode(*server.Peek("larder.control"))->generation();
+  };
+  test::RunThreads(8, [&](int thread) {
+    for (int i = 0; i < 20; ++i) {
+      const uint64_t before = generation();
+      const bool renews = thread % 2 == 0;
+      ASSERT_TRUE((renews ? process.sync.Renew() : process.sync.Tick().status()).ok());
+      if (renews) {
+        EXPECT_NE(generation(), before);
+      }
+    }
+  });
+}
+
 TEST(RemoteSyncThreadsTest, StopsUnderAllCalls) {
   for (int round = 0; round < test::Rounds(10); ++round) {
     ModelServer server;
