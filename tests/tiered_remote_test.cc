@@ -3,9 +3,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -20,6 +22,7 @@
 namespace larder {
 namespace {
 
+using test::ModelCall;
 using test::ModelServer;
 using test::ModelTier;
 using test::ScriptedStore;
@@ -193,14 +196,16 @@ TEST_F(TieredRemoteTest, WhatIsInvalidatedGoesEverywhere) {
 TEST_F(TieredRemoteTest, AnExpiredValueIsReturnedWhereTheStoreFails) {
   options_.remote.stale_if_error = absl::Hours(1);
   options_.remote.retry_after = absl::Seconds(2);
-  store_.SetRow("k", "v");
+  for (const char* key : {"k", "1", "2"}) store_.SetRow(key, "v");
   OpenBoth();
-  EXPECT_EQ(Get("k"), "v");
+  for (const char* key : {"k", "1", "2"}) EXPECT_EQ(Get(key), "v");
   AwaitTold();
   redis_.Advance(absl::Minutes(11));
   store_.set_script([](Call, const std::string&) { return absl::AbortedError("down"); });
   EXPECT_EQ(GetFromOther("k"), "v");
   EXPECT_EQ(other_->Stats().remote.stale_hits, 1u);
+  for (const auto& value : other_->GetAll(Strings{"1", "2"})) EXPECT_EQ(Shown(value), "v");
+  EXPECT_EQ(other_->Stats().remote.stale_hits, 3u);
   clock_.Advance(absl::Seconds(2));
   EXPECT_FALSE(other_->memory().Contains("k"));
 }
@@ -251,17 +256,91 @@ TEST_F(TieredRemoteTest, KeysLikeLardersOwnAreEntriesLikeOthers) {
 
 TEST_F(TieredRemoteTest, NothingIsLongerInMemoryThanInTheTier) {
   options_.cache.ttl = absl::Hours(1);
-  store_.SetRow("read", "v");
+  for (const char* key : {"read", "1", "2"}) store_.SetRow(key, "v");
   OpenBoth();
   EXPECT_EQ(Get("read"), "v");
+  (void)tiered_->GetAll(Strings{"1", "2"});
   ASSERT_TRUE(tiered_->Put("put", "v", {.ttl = absl::Hours(2)}).ok());
   AwaitTold();
   clock_.Advance(absl::Minutes(10) - absl::Nanoseconds(1));
   EXPECT_TRUE(tiered_->memory().Contains("read"));
   EXPECT_TRUE(tiered_->memory().Contains("put"));
+  EXPECT_TRUE(tiered_->memory().Contains("1"));
   clock_.Advance(absl::Nanoseconds(1));
   EXPECT_FALSE(tiered_->memory().Contains("read"));
   EXPECT_FALSE(tiered_->memory().Contains("put"));
+  EXPECT_FALSE(tiered_->memory().Contains("1"));
+}
+
+TEST_F(TieredRemoteTest, AWriteStaysInTheTierForNoLongerThanItSays) {
+  OpenBoth();
+  ASSERT_TRUE(tiered_->Put("k", "v", {.ttl = absl::Seconds(5)}).ok());
+  EXPECT_NE(redis_.Peek("k"), std::nullopt);
+  redis_.Advance(absl::Seconds(5));
+  EXPECT_EQ(redis_.Peek("k"), std::nullopt);
+}
+
+TEST_F(TieredRemoteTest, WhatIsReadFromTheQueueDoesNotStayForLong) {
+  options_.write_policy = WritePolicy::kBehind;
+  options_.remote.unverified_ttl = absl::Seconds(5);
+  OpenBoth();
+  FailWrites(absl::UnavailableError("down"));
+  ASSERT_TRUE(tiered_->Put("k", "v").ok());
+  ASSERT_TRUE(tiered_->Invalidate("k").ok());
+  AwaitTold();
+  EXPECT_EQ(Get("k"), "v");
+  EXPECT_TRUE(tiered_->memory().Contains("k"));
+  clock_.Advance(absl::Seconds(5));
+  EXPECT_FALSE(tiered_->memory().Contains("k"));
+  store_.set_script({});
+  EXPECT_TRUE(tiered_->Flush(absl::Seconds(20)).ok());
+}
+
+TEST_F(TieredRemoteTest, AWriteThatAnotherOvertookIsNotKept) {
+  OpenBoth();
+  tier_.SetGate([&](ModelCall call, std::string_view key) {
+    if (call == ModelCall::kSetIfHead && key == "k") {
+      EXPECT_TRUE(other_->Put("k", "theirs").ok());
+      while (!tier_.Idle()) absl::SleepFor(absl::Microseconds(50));
+      tier_.HoldChanges();
+    }
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(tiered_->Put("k", "ours").ok());
+  EXPECT_FALSE(tiered_->memory().Contains("k"));
+  EXPECT_EQ(Get("k"), "theirs");
+  tier_.ReleaseChanges();
+}
+
+TEST_F(TieredRemoteTest, ALoadThatBeganUnheardIsNotKeptOnceItIsHeard) {
+  class HookedStore : public ScriptedStore {
+   public:
+    std::function<void()> after_load = [] {};
+
+   private:
+    absl::StatusOr<std::string> Load(const std::string& key) override {
+      auto loaded = ScriptedStore::Load(key);
+      std::exchange(after_load, [] {})();
+      return loaded;
+    }
+  } store;
+  options_.store = &store;
+  options_.cache.stale_if_error = absl::Hours(1);
+  store.SetRow("k", "old");
+  OpenBoth();
+  tier_.CutOff();
+  while (tiered_->Stats().remote.health != RemoteHealth::kDown) {
+    absl::SleepFor(absl::Microseconds(50));
+  }
+  store.after_load = [&] {
+    EXPECT_TRUE(other_->Put("k", "new").ok());
+    tier_.SetReach(ModelTier::Reach::kWhole);
+    AwaitTold();
+  };
+  EXPECT_EQ(Get("k"), "old");  // it was asked for before
+  EXPECT_EQ(Get("k"), "new");
+  other_.reset();
+  End();
 }
 
 TEST_F(TieredRemoteTest, AThrowingStoreLeavesNoLease) {
