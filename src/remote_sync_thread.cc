@@ -178,7 +178,7 @@ absl::Status RemoteSync::SyncControl() {
     asked = renewals_asked_;
   }
   progress_.read_control = false;
-  const uint64_t generations = control_.generations();
+  const uint64_t replacements = control_.replacements();
   const absl::Status status = (renew ? control_.Renew() : control_.Read()).status();
   if (!status.ok()) {
     progress_.read_control = true;
@@ -195,7 +195,8 @@ absl::Status RemoteSync::SyncControl() {
     renewals_done_ = asked;
     Publish();
   }
-  if (control_.generations() != generations) DelayRenewals();
+  // Not those that callers ask for, who may have had their turn meanwhile.
+  if (renew || control_.replacements() != replacements) DelayRenewals();
   ApplyEffects();
   Answered();
   return absl::OkStatus();

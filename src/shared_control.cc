@@ -126,18 +126,23 @@ absl::StatusOr<SharedControl::Draft> SharedControl::ReadAndDraft(const Change& c
   const bool of_this_run = block->incarnation() == incarnation;
   if (!of_this_run) LearnOfLoss();
   if (change.renew || !of_this_run) {
-    return Draft{head, block->Renewed(stamps_.Next(), RandomBits(), incarnation), true};
+    return Draft{.head = head,
+                 .block = block->Renewed(stamps_.Next(), RandomBits(), incarnation),
+                 .begins_generation = true,
+                 .replaces = !of_this_run};
   }
   if (!change.tick) return Draft{};
   ControlBlock changed = Changed(*block, change);
   const bool begins_generation = changed.generation() != block->generation();
-  return Draft{head, std::move(changed), begins_generation};
+  return Draft{.head = head, .block = std::move(changed), .begins_generation = begins_generation};
 }
 
 SharedControl::Draft SharedControl::DraftOfNew(std::optional<std::string> head) {
   LearnOfLoss();
-  return Draft{std::move(head), ControlBlock::New(stamps_.Next(), RandomBits(), incarnation()),
-               true};
+  return Draft{.head = std::move(head),
+               .block = ControlBlock::New(stamps_.Next(), RandomBits(), incarnation()),
+               .begins_generation = true,
+               .replaces = true};
 }
 
 ControlBlock SharedControl::Changed(const ControlBlock& block, const Change& change) {
@@ -182,6 +187,7 @@ void SharedControl::LearnOfLoss() {
 
 SharedControl::Pointer SharedControl::LearnOwn(const Draft& draft) {
   if (draft.begins_generation) generations_.fetch_add(1, std::memory_order_relaxed);
+  if (draft.replaces) replacements_.fetch_add(1, std::memory_order_relaxed);
   auto block = std::make_shared<const ControlBlock>(*draft.block);
   const MutexLock lock(&mutex_);
   known_ = block;

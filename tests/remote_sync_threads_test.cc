@@ -153,6 +153,18 @@ TEST(RemoteSyncThreadsTest, ConcurrentTicksShareChangesOfTheBlock) {
   EXPECT_EQ(process.sync.control()->prefixes(), kThreads * kTicks);
 }
 
+TEST(RemoteSyncThreadsTest, ManyRenewalsThatAreAskedForAreNoReasonToWait) {
+  ModelServer server;
+  RemoteOptions options = QuickRemoteOptions();
+  options.first_probe = options.last_probe = absl::Hours(1);
+  SyncedProcess process(&server, 1, options);
+  ASSERT_TRUE(process.Start());
+  test::RunThreads(8, [&](int) {
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE(process.sync.Renew().ok());
+  });
+  EXPECT_TRUE(process.WaitForIdle(RemoteHealth::kUp));
+}
+
 TEST(RemoteSyncThreadsTest, NoRenewalIsLostAmongTicks) {
   ModelServer server;
   SyncedProcess process(&server, 1);

@@ -76,6 +76,8 @@ class SharedControl {
 
   // Generations begun here.
   uint64_t generations() const { return generations_.load(std::memory_order_relaxed); }
+  // Of these, those for a block that wasn't there, or couldn't be used.
+  uint64_t replacements() const { return replacements_.load(std::memory_order_relaxed); }
 
  private:
   // What one or more calls want.
@@ -96,6 +98,7 @@ class SharedControl {
     std::optional<std::string> head;    // that it must have; nullopt: it must not be there
     std::optional<ControlBlock> block;  // nullopt: nothing
     bool begins_generation = false;
+    bool replaces = false;  // one that can't be used, or none
   };
 
   absl::StatusOr<Pointer> Run(Change change) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -116,6 +119,7 @@ class SharedControl {
   StampSource& stamps_;
   const Report report_;
   std::atomic<uint64_t> generations_{0};
+  std::atomic<uint64_t> replacements_{0};
 
   mutable Mutex mutex_;
   CondVar turn_over_;
