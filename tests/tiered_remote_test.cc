@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <memory>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -17,60 +16,18 @@
 #include "larder/tiered_cache.h"
 #include "tests/support/model_tier.h"
 #include "tests/support/scripted_store.h"
-#include "tests/support/tiered_fixture.h"
+#include "tests/support/tiered_remote_fixture.h"
 
 namespace larder {
 namespace {
 
 using test::ModelCall;
-using test::ModelServer;
 using test::ModelTier;
 using test::ScriptedStore;
 using Tiered = TieredCache<std::string, std::string>;
 using Strings = std::vector<std::string>;
 
-// Two servers with one store.
-class TieredRemoteTest : public test::TieredFixture {
- protected:
-  TieredRemoteTest() {
-    options_.cache.ttl = absl::Minutes(1);
-    options_.remote = {.tier = &tier_,
-                       .ttl = absl::Minutes(10),
-                       .timeout = absl::Seconds(5),
-                       .unverified_ttl = absl::Hours(1),
-                       .first_probe = absl::Milliseconds(1),
-                       .last_probe = absl::Milliseconds(1),
-                       .settle_time = absl::ZeroDuration()};
-  }
-  ~TieredRemoteTest() override {
-    other_.reset();
-    End();
-  }
-
-  void OpenBoth() {
-    Open();
-    options_.remote.tier = &other_tier_;
-    other_ = Tiered::Create(options_).value();
-    AwaitTold();
-  }
-
-  // Until both have been told of all that happened.
-  void AwaitTold() {
-    const auto is_told = [](Tiered& tiered, ModelTier& tier) {
-      return tiered.Stats().remote.health == RemoteHealth::kUp && tier.Idle();
-    };
-    while (!is_told(*tiered_, tier_) || (other_ != nullptr && !is_told(*other_, other_tier_))) {
-      absl::SleepFor(absl::Microseconds(50));
-    }
-  }
-
-  std::string GetFromOther(std::string_view key) { return TieredFixture::Shown(other_->Get(key)); }
-
-  ModelServer redis_;
-  ModelTier tier_{&redis_};
-  ModelTier other_tier_{&redis_};
-  std::unique_ptr<Tiered> other_;
-};
+using TieredRemoteTest = test::TieredRemoteFixture;
 
 TEST_F(TieredRemoteTest, OptionsAreChecked) {
   const auto refused = [this] { return std::string(Tiered::Create(options_).status().message()); };
