@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Loads of what memory has already, where servers share a tier.
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "larder/load_context.h"
 #include "larder/loaded.h"
 #include "tests/support/scripted_store.h"
+#include "tests/support/threads.h"
 #include "tests/support/tiered_remote_fixture.h"
 
 namespace larder {
@@ -62,6 +64,34 @@ TEST_F(TieredRemoteRefreshTest, WhatTheStoreConfirmsKeepsItsTagsInTheTier) {
   AwaitTold();
   EXPECT_EQ(Get("k"), "new");
   EXPECT_EQ(GetFromOther("k"), "new");
+}
+
+// What it brings is in the tier then, and not in memory, which would take word of it for its own.
+TEST_F(TieredRemoteRefreshTest, ARefreshThatTookTooLongLeavesNothingOlderInMemory) {
+  options_.cache.refresh_after = absl::Seconds(5);
+  options_.cache.background_timeout = absl::Seconds(1);
+  store_.SetRow("k", "old");
+  OpenBoth();
+  EXPECT_EQ(Get("k"), "old");
+  AwaitTold();
+  tier_.HoldChanges();
+  ASSERT_TRUE(other_->Put("k", "new").ok());
+  redis_.Advance(options_.remote.ttl * 0.6);  // so old that the store is asked
+  std::atomic<bool> loading{false};
+  store_.load = [&](LoadContext<std::string>& context) {
+    loading = true;
+    EXPECT_TRUE(test::Eventually([&] { return context.stop_token().stop_requested(); }));
+    return absl::StatusOr<Loaded<std::string>>(Loaded<std::string>{.value = "new"});
+  };
+  clock_.Advance(absl::Seconds(5));
+  EXPECT_EQ(Get("k"), "old");
+  ASSERT_TRUE(test::Eventually([&] { return loading.load(); }));
+  clock_.Advance(options_.cache.background_timeout);
+  tiered_->memory().RunMaintenance(10);
+  EXPECT_TRUE(test::Eventually([&] { return !tiered_->memory().Contains("k"); }));
+  tier_.ReleaseChanges();
+  AwaitTold();
+  EXPECT_EQ(Get("k"), "new");
 }
 
 }  // namespace
