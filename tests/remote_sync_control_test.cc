@@ -27,6 +27,7 @@ using test::ModelTier;
 using test::NeverSettling;
 using test::QuickRemoteOptions;
 using test::SyncedProcess;
+using test::TryingHourly;
 using Reach = ModelTier::Reach;
 
 constexpr char kControlKey[] = "larder.control";
@@ -125,9 +126,7 @@ TEST(RemoteSyncControlTest, ABlockOfAnOlderClockForgetsAll) {
 
 TEST(RemoteSyncControlTest, BlocksThatAreLostAgainAndAgainAreMadeAnewLessAndLessOften) {
   ModelServer server;
-  RemoteOptions options = QuickRemoteOptions();
-  options.first_probe = options.last_probe = absl::Hours(1);
-  SyncedProcess process(&server, 1, options);
+  SyncedProcess process(&server, 1, TryingHourly());
   ASSERT_TRUE(process.Start());
   for (int i = 0; i < 5 && process.sync.MayRead(); ++i) {
     const uint64_t generations = process.stats().generations;
@@ -189,9 +188,7 @@ TEST(RemoteSyncControlTest, ABlockThatChangedAndCantBeReadIsNotReadUnder) {
 
 TEST(RemoteSyncControlTest, ABlockThatChangesWhileItWaitsToTryAgainIsNotReadUnder) {
   ModelServer server;
-  RemoteOptions options = Patient();
-  options.first_probe = options.last_probe = absl::Hours(1);
-  SyncedProcess one(&server, 1, options);
+  SyncedProcess one(&server, 1, TryingHourly(Patient()));
   SyncedProcess two(&server, 2);
   ASSERT_TRUE(one.Start());
   ASSERT_TRUE(two.Start());
@@ -373,9 +370,7 @@ TEST(RemoteSyncControlTest, StopsWhileEverythingHangs) {
 
 TEST(RemoteSyncControlTest, StopsWhileItWaitsLongToTryAgain) {
   ModelServer server;
-  RemoteOptions options = QuickRemoteOptions();
-  options.first_probe = options.last_probe = absl::Hours(1);
-  SyncedProcess process(&server, 1, options);
+  SyncedProcess process(&server, 1, TryingHourly());
   process.tier.CutOff();
   ASSERT_TRUE(process.sync.Start().ok());
   ASSERT_TRUE(Eventually([&] { return process.stats().failed_calls == 1; }));
@@ -384,9 +379,7 @@ TEST(RemoteSyncControlTest, StopsWhileItWaitsLongToTryAgain) {
 
 TEST(RemoteSyncControlTest, RemovesWhatItCanBeforeItStops) {
   ModelServer server;
-  RemoteOptions options = QuickRemoteOptions();
-  options.first_probe = options.last_probe = absl::Hours(1);
-  SyncedProcess process(&server, 1, options);
+  SyncedProcess process(&server, 1, TryingHourly());
   ASSERT_TRUE(process.Start());
   const std::string block = *server.Peek(kControlKey);
   server.Put("a", "old");

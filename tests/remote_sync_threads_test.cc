@@ -24,6 +24,7 @@ using test::Eventually;
 using test::ModelServer;
 using test::ModelTier;
 using test::SyncedProcess;
+using test::TryingHourly;
 using Reach = ModelTier::Reach;
 
 RemoteOptions ShortOptions() {
@@ -155,9 +156,7 @@ TEST(RemoteSyncThreadsTest, ConcurrentTicksShareChangesOfTheBlock) {
 
 TEST(RemoteSyncThreadsTest, ManyRenewalsThatAreAskedForAreNoReasonToWait) {
   ModelServer server;
-  RemoteOptions options = QuickRemoteOptions();
-  options.first_probe = options.last_probe = absl::Hours(1);
-  SyncedProcess process(&server, 1, options);
+  SyncedProcess process(&server, 1, TryingHourly());
   ASSERT_TRUE(process.Start());
   test::RunThreads(8, [&](int) {
     for (int i = 0; i < 20; ++i) ASSERT_TRUE(process.sync.Renew().ok());

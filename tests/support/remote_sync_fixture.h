@@ -68,6 +68,12 @@ inline RemoteOptions NeverSettling() {
   return options;
 }
 
+// `options`, but what failed is tried again an hour later.
+inline RemoteOptions TryingHourly(RemoteOptions options = QuickRemoteOptions()) {
+  options.first_probe = options.last_probe = absl::Hours(1);
+  return options;
+}
+
 // One process that shares a server.
 struct SyncedProcess {
   // `writer`: another one for each.
