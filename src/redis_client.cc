@@ -26,8 +26,7 @@ constexpr size_t kLargeBuffer = size_t{1} << 20;
 // Sends as much as goes without waiting and drops it from the front of `unsent`. False if no more
 // will go.
 bool SendSome(Stream& stream, std::string_view* unsent) {
-  const iovec part = {const_cast<char*>(unsent->data()), unsent->size()};
-  const absl::StatusOr<size_t> sent = stream.Send(absl::MakeConstSpan(&part, 1));
+  const absl::StatusOr<size_t> sent = stream.SendOne(*unsent);
   if (sent.ok()) unsent->remove_prefix(*sent);
   return sent.ok();
 }

@@ -75,8 +75,7 @@ absl::Status RedisListener::Ask() {
 
 // What is sent is so little that a connection which doesn't take it is as good as lost.
 absl::Status RedisListener::Send(std::string_view wire) {
-  const iovec part = {const_cast<char*>(wire.data()), wire.size()};
-  const absl::StatusOr<size_t> sent = stream_->Send(absl::MakeConstSpan(&part, 1));
+  const absl::StatusOr<size_t> sent = stream_->SendOne(wire);
   if (sent.ok() && *sent == wire.size()) return absl::OkStatus();
   return Error(
       absl::StatusCode::kUnavailable,

@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <string_view>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -37,6 +38,11 @@ class Stream {
   // the next time. Unavailable, with the reason, if the connection is lost; what the other end said
   // before can still be received.
   virtual absl::StatusOr<size_t> Send(absl::Span<const iovec> parts);
+  // The same, of a single part.
+  absl::StatusOr<size_t> SendOne(std::string_view part) {
+    const iovec whole = {const_cast<char*>(part.data()), part.size()};
+    return Send(absl::MakeConstSpan(&whole, 1));
+  }
 
   // Fills the first bytes of `buffer`, of kReceiveBytes or more, and returns how many; 0 if nothing
   // has arrived. Unavailable, with the reason, if the connection is lost or the other end closed

@@ -6,11 +6,8 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
-#include <sys/socket.h>
 
 #include <cassert>
-#include <cerrno>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -39,7 +36,7 @@ TlsStream::ErrorQueue::ErrorQueue() { ERR_clear_error(); }
 
 TlsStream::ErrorQueue::~ErrorQueue() { ERR_clear_error(); }
 
-TlsStream::TlsStream(ScopedFd fd) : Stream(std::move(fd)), socket_{Stream::fd()} {}
+TlsStream::TlsStream(ScopedFd fd) : Stream(std::move(fd)) {}
 
 TlsStream::~TlsStream() = default;
 
@@ -63,7 +60,7 @@ absl::Status TlsStream::Prepare(SSL_CTX* context, const std::string& name) {
   const BIO_METHOD* const method = SocketMethod();
   BIO* const bio = ssl_ != nullptr && method != nullptr ? BIO_new(method) : nullptr;
   if (bio == nullptr) return absl::ResourceExhaustedError("TLS: out of memory");
-  BIO_set_data(bio, &socket_);
+  BIO_set_data(bio, this);
   BIO_set_init(bio, 1);
   SSL_set_bio(ssl_.get(), bio, bio);
   SSL_set_connect_state(ssl_.get());
@@ -154,10 +151,8 @@ bool TlsStream::IsStale() {
 int TlsStream::ErrorOf(int result) { return SSL_get_error(ssl_.get(), result); }
 
 absl::Status TlsStream::Lost(int kind) {
-  if (kind == SSL_ERROR_SYSCALL && !socket_.ended) {
-    return absl::UnavailableError(std::generic_category().message(socket_.error));
-  }
-  const bool closed = kind == SSL_ERROR_ZERO_RETURN || socket_.ended;
+  if (kind == SSL_ERROR_SYSCALL && !socket_lost_.ok()) return socket_lost_;
+  const bool closed = kind == SSL_ERROR_ZERO_RETURN;
   lost_ = absl::UnavailableError(closed ? "the server closed it" : TakeTlsError());
   return lost_;
 }
@@ -177,35 +172,29 @@ const BIO_METHOD* TlsStream::SocketMethod() {
 }
 
 int TlsStream::Write(BIO* bio, const char* data, int size) {
-  Socket& socket = *static_cast<Socket*>(BIO_get_data(bio));
+  TlsStream& self = *static_cast<TlsStream*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
-  ssize_t sent;
-  do {
-    sent = send(socket.fd, data, static_cast<size_t>(size), MSG_NOSIGNAL | MSG_DONTWAIT);
-  } while (sent < 0 && errno == EINTR);
-  if (sent < 0) socket.error = errno;
-  if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) BIO_set_retry_write(bio);
-  return static_cast<int>(sent);
+  const iovec part = {const_cast<char*>(data), static_cast<size_t>(size)};
+  const absl::StatusOr<size_t> sent = self.Stream::Send(absl::MakeConstSpan(&part, 1));
+  if (!sent.ok()) self.socket_lost_ = sent.status();
+  if (sent.ok() && *sent == 0) BIO_set_retry_write(bio);
+  return sent.value_or(0) > 0 ? static_cast<int>(*sent) : -1;
 }
 
+// With less room than Receive asks for, and nothing lost by it: what stays behind stays in the
+// socket.
 int TlsStream::Read(BIO* bio, char* data, int size) {
-  Socket& socket = *static_cast<Socket*>(BIO_get_data(bio));
+  TlsStream& self = *static_cast<TlsStream*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
-  ssize_t received;
-  do {
-    received = recv(socket.fd, data, static_cast<size_t>(size), MSG_DONTWAIT);
-  } while (received < 0 && errno == EINTR);
-  if (received == 0) socket.ended = true;
-  if (received < 0) socket.error = errno;
-  if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) BIO_set_retry_read(bio);
-  return static_cast<int>(received);
+  const auto received = self.Stream::Receive(absl::MakeSpan(data, static_cast<size_t>(size)));
+  if (!received.ok()) self.socket_lost_ = received.status();
+  if (received.ok() && *received == 0) BIO_set_retry_read(bio);
+  return received.value_or(0) > 0 ? static_cast<int>(*received) : -1;
 }
 
 // Nothing is held back, so there is nothing to flush.
-long TlsStream::Control(BIO* bio, int command, long, void*) {
-  if (command == BIO_CTRL_FLUSH) return 1;
-  if (command == BIO_CTRL_EOF) return static_cast<Socket*>(BIO_get_data(bio))->ended ? 1 : 0;
-  return 0;
+long TlsStream::Control(BIO*, int command, long, void*) {
+  return command == BIO_CTRL_FLUSH ? 1 : 0;
 }
 
 }  // namespace larder::internal

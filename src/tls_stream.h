@@ -42,13 +42,6 @@ class TlsStream : public Stream {
   struct SslDeleter {
     void operator()(SSL* ssl) const { SSL_free(ssl); }
   };
-  // What the socket said last.
-  struct Socket {
-    int fd;
-    int error = 0;       // errno, where a call failed
-    bool ended = false;  // the other end closed it
-  };
-
   // The error queue of the calling thread, which OpenSSL wants empty before a call, and the next
   // user of OpenSSL afterwards.
   struct ErrorQueue {
@@ -75,7 +68,7 @@ class TlsStream : public Stream {
 
   std::atomic<bool> receiver_waits_{false};  // for the lock
   Mutex mutex_;
-  Socket socket_;  // used by ssl_'s calls
+  absl::Status socket_lost_;  // how a call of the socket failed; written in ssl_'s calls
   std::unique_ptr<SSL, SslDeleter> ssl_ ABSL_GUARDED_BY(mutex_);
   absl::Status lost_ ABSL_GUARDED_BY(mutex_);
 };

@@ -111,8 +111,7 @@ class TlsThroughOthers : public ::testing::Test {
     Stream server(*std::move(fd));
     std::thread requests([&] {
       for (std::string piece = client.Read(); !piece.empty(); piece = client.Read()) {
-        const iovec part = {piece.data(), piece.size()};
-        EXPECT_EQ(server.Send(absl::MakeConstSpan(&part, 1)).value(), piece.size());
+        EXPECT_EQ(server.SendOne(piece).value(), piece.size());
       }
       server.ShutDownSending();
     });
@@ -133,8 +132,7 @@ class TlsThroughOthers : public ::testing::Test {
 
   // Sends `request` and returns `size` bytes of what is answered, or the error in their place.
   std::string Ask(std::string request, size_t size) {
-    const iovec part = {request.data(), request.size()};
-    const auto sent = stream_->Send(absl::MakeConstSpan(&part, 1));
+    const auto sent = stream_->SendOne(request);
     if (!sent.ok()) return sent.status().ToString();
     EXPECT_EQ(*sent, request.size());
     std::string answer;
@@ -176,9 +174,7 @@ TEST_F(TlsThroughOthers, TicketsAreNotStaleButAnswersAndTheEndAre) {
   EXPECT_FALSE(stream_->IsStale());
   EXPECT_EQ(Ask("PING\r\n", 7), "+PONG\r\n");
   EXPECT_FALSE(stream_->IsStale());
-  std::string request = "PING\r\n";
-  const iovec part = {request.data(), request.size()};
-  ASSERT_TRUE(stream_->Send(absl::MakeConstSpan(&part, 1)).ok());
+  ASSERT_TRUE(stream_->SendOne("PING\r\n").ok());
   ASSERT_NE(PollUntil(stream_->fd(), POLLIN, Deadline::After(kLong)), 0);
   EXPECT_TRUE(stream_->IsStale());
   EXPECT_EQ(Ask("", 7), "+PONG\r\n");
