@@ -14,8 +14,8 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "larder/snapshot.h"
+#include "tests/support/manual_executor.h"
 #include "tests/support/snapshot_fixture.h"
-#include "tests/support/threads.h"
 
 namespace larder {
 namespace test {
@@ -237,7 +237,10 @@ TEST_F(CacheSnapshotTest, ARefreshIsDueWhenItWouldHaveBeen) {
   for (const absl::Duration down : {absl::Minutes(1), absl::Minutes(30)}) {
     const absl::Time stopped = wall_;
     wall_ += down;
-    auto& after = Make<Texts>(100);
+    ManualExecutor executor;
+    auto options = OptionsFor<Texts>(100);
+    options.executor = &executor;
+    auto& after = Make<Texts>(options);
     ASSERT_EQ(Load(after)->entries, 1u);
     const absl::Duration left = std::max(absl::ZeroDuration(), absl::Minutes(3) - down);
     const auto load = [](const std::string&) -> absl::StatusOr<std::string> { return "new"; };
@@ -248,7 +251,8 @@ TEST_F(CacheSnapshotTest, ARefreshIsDueWhenItWouldHaveBeen) {
       Pass(absl::Nanoseconds(1));
     }
     EXPECT_EQ(after.GetOrLoad("a", load).value(), "old");
-    EXPECT_TRUE(Eventually([&] { return after.Get("a") == "new"; }));
+    EXPECT_EQ(executor.RunAll(), 1u);
+    EXPECT_EQ(after.Get("a"), "new");
     End(after);
     wall_ = stopped;
   }
