@@ -33,9 +33,9 @@ constexpr int64_t kHour = 3'600'000 * kMillisecond;
 int64_t Now() { return ProcessClock::NowNanos(); }
 
 TEST(AlarmsForkTest, AChildWaitsForNoTaskOfItsParentsThread) {
-  std::optional<Alarms> alarms(nullptr);
   Event running;
   Event go;
+  std::optional<Alarms> alarms(nullptr);
   alarms->Set(0, [&] {
     running.Set();
     go.Wait();

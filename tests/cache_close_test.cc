@@ -152,8 +152,9 @@ class CacheCloseTest : public ::testing::Test {
     };
     const uint64_t key = random() % kKeys;
     if (random() % 2 == 0) {
-      const auto ask = [this](uint64_t, AsyncLoad<std::string> load) {
-        database_.Ask(std::move(load));
+      // Shared: a thread of the executor may call it when the cache, which abandons it, is gone.
+      const auto ask = [database = database_](uint64_t, AsyncLoad<std::string> load) {
+        database->Ask(std::move(load));
       };
       return cache.GetOrLoadAsync(key, ask, answered, RandomLoad(random));
     }
@@ -215,7 +216,7 @@ class CacheCloseTest : public ::testing::Test {
     cache.reset();
     if (at_close == LoadsAtClose::kWait) {
       EXPECT_EQ(calls->loading, 0) << "loaders run on";
-      EXPECT_TRUE(database_.idle()) << "asynchronous loads haven't been finished";
+      EXPECT_TRUE(database_->idle()) << "asynchronous loads haven't been finished";
     }
     ASSERT_TRUE(Eventually([&] { return calls->AllAnswered(); })) << "a callback is lost";
     Check(*calls);
@@ -225,7 +226,7 @@ class CacheCloseTest : public ::testing::Test {
 
   // Late callbacks of earlier runs have had time to come.
   void TearDown() override {
-    ASSERT_TRUE(Eventually([&] { return database_.idle(); }));
+    ASSERT_TRUE(Eventually([&] { return database_->idle(); }));
     for (const auto& calls : past_) Check(*calls);
   }
 
@@ -240,7 +241,7 @@ class CacheCloseTest : public ::testing::Test {
   }
 
   // In this order: what the pool's tasks hold is finished by the database.
-  Database database_{2};
+  const std::shared_ptr<Database> database_ = std::make_shared<Database>(2);
   const std::unique_ptr<ThreadPool> pool_;
   std::deque<std::shared_ptr<Calls>> past_;
 };

@@ -63,9 +63,11 @@ TEST(ExecutorTest, TheDefaultOneRunsSixteenTasksAtATimeAndLetsAThousandWait) {
 TEST(ExecutorTest, AChildHasADefaultOne) {
   Event go;
   Event blocked;
+  Event over;
   EXPECT_TRUE(Executor::Default().Execute([&] {
     blocked.Set();
     go.Wait();
+    over.Set();
   }));
   blocked.Wait();
   test::RunInChild([&] {
@@ -77,6 +79,7 @@ TEST(ExecutorTest, AChildHasADefaultOne) {
   Event ran;
   EXPECT_TRUE(Executor::Default().Execute([&] { ran.Set(); }));
   ran.Wait();
+  over.Wait();
 }
 
 #endif  // ABSL_HAVE_THREAD_SANITIZER
