@@ -218,6 +218,15 @@ LoadResult<V> LoadingCore<K, V, P, H, E>::ResultOf(const Finding& finding, LoadS
   return {.value = V(*finding.value), .source = source, .age = AgeSince(finding.written_at)};
 }
 
+// Where a flight's value is from, to one who led or joined it. That it is stale, all want to know.
+template <class K, class V, class P, class H, class E>
+LoadSource LoadingCore<K, V, P, H, E>::SourceOf(const Flight& flight, bool leads) {
+  if (flight.source == LoadSource::kStale) return LoadSource::kStale;
+  if (!leads) return LoadSource::kJoined;
+  if (flight.source == LoadSource::kLoaded && flight.refreshes) return LoadSource::kRefreshed;
+  return flight.source;
+}
+
 // What a flight that has landed means for one who waited for it.
 template <class K, class V, class P, class H, class E>
 absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>::OutcomeOf(const Finding& finding,
@@ -225,8 +234,7 @@ absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>::OutcomeOf(const Findin
   const Flight& flight = *finding.flight;
   if (flight.status.ok()) {
     const bool leads = finding.verdict == Finding::Verdict::kLead;
-    const LoadSource own = flight.refreshes ? LoadSource::kRefreshed : LoadSource::kLoaded;
-    return LoadResult<V>{.value = V(*flight.value), .source = leads ? own : LoadSource::kJoined};
+    return LoadResult<V>{.value = V(*flight.value), .source = SourceOf(flight, leads)};
   }
   if (finding.value && !absl::IsNotFound(flight.status)) {
     return ResultOf(finding, LoadSource::kStale, thread);
@@ -262,16 +270,20 @@ absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>::GiveUp(const Finding& 
 template <class K, class V, class P, class H, class E>
 void LoadingCore<K, V, P, H, E>::LeaveFlight(Flight& flight, AfterTimeout after_timeout) {
   bool last = false;
+  bool never_begun = false;
   {
     MutexLock lock(&StripeOf(flight.hash).mutex);
     last = --flight.waiters == 0 && !flight.background;
     if (last && after_timeout == AfterTimeout::kAbandon && std::exchange(flight.in_table, false)) {
-      // Now, so that nobody joins what is given up. What changes the key won't find it any more.
+      // Now, so that nobody joins what is given up. What changes the key won't find it any more,
+      // nor will the cache's end, after which nobody may begin it.
       flight.outdated = true;
       StripeOf(flight.hash).flights.Remove(flight.hash.all(), &flight);
+      never_begun = flight.TryBegin(nullptr);
     }
   }
   if (last && after_timeout == AfterTimeout::kAbandon) {
+    if (never_begun) Report(flight, /*begun=*/false, /*ok=*/false);
     Abandon(flight, absl::DeadlineExceededError("nobody waited for the load any more"));
   }
 }
