@@ -5,18 +5,22 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "larder/cache.h"
 #include "tests/support/cache_fixture.h"
+#include "tests/support/manual_executor.h"
 #include "tests/support/rounds.h"
 
 namespace larder::test {
@@ -241,6 +245,58 @@ TEST_F(LoadOutcomeTest, LoadedTtlsGoBeforeTheCallsAndThoseBeforeTheCaches) {
   clock_.Advance(100 * kTtl);
   EXPECT_FALSE(cache.Contains(5));
   EXPECT_TRUE(cache.Contains(6));
+}
+
+TEST_F(LoadOutcomeTest, ALoaderSaysWhereItHadAValueFrom) {
+  auto options = OptionsFor<IntCache>(100);
+  options.ttl = kTtl;
+  options.stale_if_error = 10 * kTtl;
+  IntCache& cache = Make<IntCache>(options);
+  const auto source_of = [&](uint64_t key, LoadSource from) {
+    const auto result = cache.GetOrLoadResult(key, [from](uint64_t) -> LoadedResult {
+      return Loaded<uint64_t>{.value = 1, .source = from};
+    });
+    return result.ok() ? std::string(LoadSourceName(result->source)) : result.status().ToString();
+  };
+  EXPECT_EQ(source_of(1, LoadSource::kLoaded), "loaded");
+  EXPECT_EQ(source_of(2, LoadSource::kRemote), "remote");
+  EXPECT_EQ(source_of(3, LoadSource::kStale), "stale");
+  // It was the load that had it from there.
+  for (uint64_t key = 1; key <= 3; ++key) EXPECT_EQ(source_of(key, LoadSource::kStale), "memory");
+  // It says more than that something was replaced.
+  clock_.Advance(kTtl);
+  EXPECT_EQ(source_of(1, LoadSource::kLoaded), "refreshed");
+  EXPECT_EQ(source_of(2, LoadSource::kRemote), "remote");
+  EXPECT_EQ(source_of(3, LoadSource::kStale), "stale");
+  for (const LoadSource from : {LoadSource::kMemory, LoadSource::kJoined, LoadSource::kRefreshed}) {
+    EXPECT_EQ(source_of(4, from),
+              absl::StrCat("INVALID_ARGUMENT: Loaded::source must be loaded, remote or stale, is ",
+                           std::string(LoadSourceName(from))));
+  }
+}
+
+TEST_F(LoadOutcomeTest, WhoJoinsALoadIsToldThatItsValueIsStale) {
+  ManualExecutor executor;
+  auto options = OptionsFor<IntCache>(100);
+  options.executor = &executor;
+  IntCache& cache = Make<IntCache>(options);
+  const std::pair<LoadSource, const char*> cases[] = {{LoadSource::kRemote, "remote, joined, "},
+                                                      {LoadSource::kStale, "stale, stale, "}};
+  for (uint64_t key = 0; key < std::size(cases); ++key) {
+    std::string told;
+    for (int caller = 0; caller < 2; ++caller) {
+      cache.GetOrLoadAsync(
+          key,
+          [&](uint64_t) -> LoadedResult {
+            return Loaded<uint64_t>{.value = 1, .source = cases[key].first};
+          },
+          [&](absl::StatusOr<LoadResult<uint64_t>> result) {
+            told += std::string(LoadSourceName(result.value().source)) + ", ";
+          });
+    }
+    executor.RunAll();
+    EXPECT_EQ(told, cases[key].second);
+  }
 }
 
 TEST_F(LoadOutcomeTest, ALoadedLimitCutsWhateverTtlThereIs) {

@@ -58,7 +58,8 @@ TEST_F(TieredRemoteTest, AMissFillsBothAndLivesAsLongInMemoryAsIsLeftOfIt) {
   EXPECT_EQ(Get("k"), "v");
   AwaitTold();
   redis_.Advance(absl::Minutes(9) + absl::Seconds(30));
-  EXPECT_EQ(GetFromOther("k"), "v");
+  EXPECT_EQ(other_->GetResult("k")->source, LoadSource::kRemote);
+  EXPECT_EQ(other_->GetResult("k")->source, LoadSource::kMemory);
   EXPECT_EQ(store_.loads(), 1);
   // Memory's ttl is a minute; half of one is left.
   clock_.Advance(absl::Seconds(30));
@@ -159,7 +160,10 @@ TEST_F(TieredRemoteTest, AnExpiredValueIsReturnedWhereTheStoreFails) {
   AwaitTold();
   redis_.Advance(absl::Minutes(11));
   store_.set_script([](Call, const std::string&) { return absl::AbortedError("down"); });
-  EXPECT_EQ(GetFromOther("k"), "v");
+  const auto stale = other_->GetResult("k");
+  ASSERT_TRUE(stale.ok()) << stale.status();
+  EXPECT_EQ(stale->value, "v");
+  EXPECT_EQ(stale->source, LoadSource::kStale);
   EXPECT_EQ(other_->Stats().remote.stale_hits, 1u);
   for (const auto& value : other_->GetAll(Strings{"1", "2"})) EXPECT_EQ(Shown(value), "v");
   EXPECT_EQ(other_->Stats().remote.stale_hits, 3u);

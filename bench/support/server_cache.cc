@@ -3,10 +3,8 @@
 #include "bench/support/server_cache.h"
 
 #include <memory>
-#include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,37 +20,9 @@
 #include "larder/store.h"
 #include "larder/tiered_cache.h"
 #include "larder/tiered_stats.h"
-#include "larder/write_id.h"
 
 namespace larder::bench {
 namespace {
-
-// Whether the calling thread has asked the store since this was last reset: a miss is loaded by the
-// thread that asks for it, and only so does it know whether Redis had it.
-thread_local bool asked_store = false;
-
-class WatchedStore : public Store<std::string, std::string> {
- public:
-  explicit WatchedStore(Store<std::string, std::string>& store) : store_(store) {}
-
-  absl::StatusOr<std::string> Load(const std::string& key) override {
-    asked_store = true;
-    return store_.Load(key);
-  }
-  absl::Status Write(const std::string& key, const std::string& value, const WriteId& id) override {
-    return store_.Write(key, value, id);
-  }
-  absl::Status Erase(const std::string& key, const WriteId& id) override {
-    return store_.Erase(key, id);
-  }
-  std::vector<absl::Status> WriteMany(
-      std::span<const StoreWrite<std::string, std::string>> writes) override {
-    return store_.WriteMany(writes);
-  }
-
- private:
-  Store<std::string, std::string>& store_;
-};
 
 Source SourceOf(LoadSource source) {
   switch (source) {
@@ -61,11 +31,13 @@ Source SourceOf(LoadSource source) {
       return Source::kMemory;
     case LoadSource::kJoined:
       return Source::kJoined;
+    case LoadSource::kRemote:
+      return Source::kRedis;
     case LoadSource::kLoaded:
     case LoadSource::kRefreshed:
       break;
   }
-  return asked_store ? Source::kDatabase : Source::kRedis;
+  return Source::kDatabase;
 }
 
 class TieredServerCache : public ServerCache {
@@ -98,7 +70,6 @@ class TieredServerCache : public ServerCache {
   }
 
   absl::StatusOr<std::string> Get(const std::string& key, Source* source) override {
-    asked_store = false;
     absl::StatusOr<LoadResult<std::string>> result = cache_->GetResult(key);
     if (!result.ok()) return result.status();
     if (source != nullptr) *source = SourceOf(result->source);
@@ -123,7 +94,7 @@ class TieredServerCache : public ServerCache {
                                                     Stats().remote.last_error.ToString()));
   }
 
-  WatchedStore store_;
+  Store<std::string, std::string>& store_;
   std::unique_ptr<RedisTier> tier_;
   std::unique_ptr<Tiered> cache_;
 };

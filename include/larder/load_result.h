@@ -16,12 +16,14 @@ enum class LoadSource {
   kJoined,     // a load that another caller had started
   kLoaded,     // this call's own load
   kRefreshed,  // the same, of a value that replaced, or confirmed, one that had been kept
-  kStale,      // an entry that has expired, returned for want of a newer one
+  kStale,      // a value that has expired, returned for want of a newer one
+  kRemote,     // this call's own load, which found it in a tier that servers share
 };
 
 // A lower-case word for logs and metrics: "memory", "joined", ...
 constexpr std::string_view LoadSourceName(LoadSource source) {
-  constexpr std::string_view kNames[] = {"memory", "joined", "loaded", "refreshed", "stale"};
+  constexpr std::string_view kNames[] = {"memory",    "joined", "loaded",
+                                         "refreshed", "stale",  "remote"};
   return kNames[static_cast<int>(source)];
 }
 

@@ -151,6 +151,7 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   static void LookAgain(NodeHeader& node, const NodeTerms& terms, const LoadSettings& settings);
   absl::Duration AgeSince(int64_t written_at) const;
   LoadResult<V> ResultOf(const Finding& finding, LoadSource source, ThreadRecord& thread);
+  static LoadSource SourceOf(const Flight& flight, bool leads);
   absl::StatusOr<LoadResult<V>> OutcomeOf(const Finding& finding, ThreadRecord& thread);
   bool IsTooOld(const Finding& finding) const;
   absl::StatusOr<LoadResult<V>> GiveUp(const Finding& finding, const LoadRequest& request,

@@ -304,8 +304,10 @@ std::optional<absl::StatusOr<Loaded<V>>> RemoteStore<K, V>::Take(RemoteRead& rea
     cache_->Reject(read);
     return std::nullopt;
   }
-  return absl::StatusOr<Loaded<V>>(
-      Loaded<V>{.value = *std::move(value), .tags = read.tags(), .ttl_limit = read.remaining()});
+  return absl::StatusOr<Loaded<V>>(Loaded<V>{.value = *std::move(value),
+                                             .tags = read.tags(),
+                                             .ttl_limit = read.remaining(),
+                                             .source = LoadSource::kRemote});
 }
 
 template <class K, class V>
@@ -314,7 +316,10 @@ std::optional<Loaded<V>> RemoteStore<K, V>::TakeExpired(RemoteRead& read) {
   absl::StatusOr<V> value = Decode<V>(read.payload());
   if (!value.ok()) return std::nullopt;
   cache_->CountStale();
-  return Loaded<V>{.value = *std::move(value), .tags = read.tags(), .ttl_limit = read.remaining()};
+  return Loaded<V>{.value = *std::move(value),
+                   .tags = read.tags(),
+                   .ttl_limit = read.remaining(),
+                   .source = LoadSource::kStale};
 }
 
 template <class K, class V>
