@@ -206,10 +206,13 @@ TEST(RedisClientTest, ALateAnswerNeverAnswersALaterRequest) {
   ScriptedServer server([&](int number, ScriptedConnection& connection) {
     if (number > 0) return BehaveWell(connection);
     if (!connection.ReadUntil(kGetK)) return;
+    connection.Write("$5\r\nfirst\r\n");
+    if (!connection.ReadUntil(kGetK)) return;
     gave_up.get_future().wait();
     connection.Write("$4\r\nlate\r\n");
   });
   const auto tier = Tier(OptionsFor(server));
+  ExpectValue(*tier, "first");  // so that it is connected
   ExpectError(tier->Get("k", kShort).status(), absl::StatusCode::kDeadlineExceeded,
               "GET: no answer within 30ms");
   gave_up.set_value();

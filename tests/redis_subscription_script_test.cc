@@ -146,7 +146,7 @@ TEST(RedisSubscriptionScriptTest, AServerThatBehavesWellIsHeard) {
 TEST(RedisSubscriptionScriptTest, WhereOneConnectionIsNotToldTwoAreMade) {
   FakeRedis redis(Tells::kOthersThanAsked);
   RedisOptions options = redis.options();
-  options.connect_timeout = absl::Seconds(2);  // half of which it takes to find out
+  options.connect_timeout = absl::Seconds(4);  // half of which it takes to find out
   const auto subscription = Start(options);
   ASSERT_TRUE(subscription.ok()) << subscription.status();
   EXPECT_EQ((*subscription)->connections(), 2u);
@@ -157,7 +157,7 @@ TEST(RedisSubscriptionScriptTest, WhereOneConnectionIsNotToldTwoAreMade) {
 TEST(RedisSubscriptionScriptTest, AServerThatTellsNobodyIsRefused) {
   FakeRedis redis(Tells::kNobody);
   RedisOptions options = redis.options();
-  options.connect_timeout = absl::Seconds(1);
+  options.connect_timeout = absl::Seconds(4);
   const absl::Status status = Start(options).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
   EXPECT_NE(status.message().find("kPublish"), std::string::npos) << status;

@@ -203,7 +203,7 @@ TEST_F(RedisTls, ThoseWhoDoAndThoseWhoDoNotTalkTlsPartUnharmed) {
   ASSERT_TRUE(plain.ok()) << plain.status();
   options_.port = (*plain)->port();
   options_.tls = TlsOptions{.ca_file = authority_.ca_file()};
-  options_.connect_timeout = absl::Milliseconds(500);
+  options_.connect_timeout = absl::Seconds(2);
   ExpectError(Ping(), absl::StatusCode::kUnavailable, ": TLS: ");
 }
 

@@ -323,6 +323,7 @@ TEST_F(RemoteCacheRacesTest, AKeyThatCouldNotBeRemovedIsNotRead) {
 TEST_F(RemoteCacheRacesTest, WhereCallsWereGivenUpNoOperationTriesOne) {
   RemoteOptions options = RemoteServer::DefaultOptions();
   options.failures_to_open = 1;
+  options.first_probe = options.last_probe = absl::Hours(1);
   RemoteServer& a = Start(options);
   store_.Write("k", ModelStore::Row{"v"});
   (void)a.Get("k");

@@ -221,9 +221,11 @@ TEST(RemoteSyncTest, ATierThatFailsBeforeItHasSettledHasToSettleAnew) {
   SyncedProcess process(&server, 1, options);
   ASSERT_TRUE(process.Start());
   Fault fault(&process.tier, ModelCall::kInvalidate, absl::UnavailableError("not yet"));
-  process.tier.LoseSubscriptions();
   process.sync.Missed("a");
-  ASSERT_TRUE(Eventually([&] { return fault.failed() >= 40; }));  // for longer than that
+  process.tier.LoseSubscriptions();
+  ASSERT_TRUE(Eventually([&] { return process.sync.watch() == 2; }));
+  const int failed = fault.failed();
+  ASSERT_TRUE(Eventually([&] { return fault.failed() >= failed + 40; }));  // for longer than that
   const int64_t back = ProcessClock::NowNanos();
   fault.End();
   ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
@@ -235,9 +237,9 @@ TEST(RemoteSyncTest, ASubscriptionThatIsLostBeforeTheTierHasSettledHasItSettleAn
   RemoteOptions options = QuickRemoteOptions();
   options.settle_time = absl::Milliseconds(20);
   options.first_probe = options.last_probe = absl::Nanoseconds(1);
+  std::atomic<bool> waits = false;
   SyncedProcess process(&server, 1, options);
   ASSERT_TRUE(process.Start());
-  std::atomic<bool> waits = false;
   process.tier.SetGate([&](ModelCall call, std::string_view) {
     if (call == ModelCall::kSubscribe) {
       EXPECT_TRUE(Eventually([&] { return !waits; }));
@@ -249,6 +251,7 @@ TEST(RemoteSyncTest, ASubscriptionThatIsLostBeforeTheTierHasSettledHasItSettleAn
   const int64_t settled = ProcessClock::NowNanos() + ToNanos(options.settle_time);
   waits = true;
   process.tier.LoseSubscriptions();
+  ASSERT_TRUE(Eventually([&] { return process.sync.watch() == 0; }));
   ASSERT_TRUE(Eventually([&] { return ProcessClock::NowNanos() > settled; }));
   const int64_t back = ProcessClock::NowNanos();
   waits = false;
@@ -334,9 +337,18 @@ TEST(RemoteSyncTest, WhereNothingIsRememberedEveryMissedKeyHasAllDisregarded) {
 
 TEST(RemoteSyncTest, BreakerOpensAfterFailuresInARowAndClosesAfterAPing) {
   ModelServer server;
+  std::atomic<bool> changed{false};
+  std::atomic<bool> over{false};
+  std::atomic<int> pings{0};
   SyncedProcess process(&server, 1);
   ASSERT_TRUE(process.Start());
-  Fault fault(&process.tier, ModelCall::kPing, absl::DeadlineExceededError("slow"));
+  // Three fail, the fourth doesn't.
+  process.tier.SetGate([&](ModelCall call, std::string_view) -> absl::Status {
+    if (call != ModelCall::kPing) return absl::OkStatus();
+    const int ping = ++pings;
+    EXPECT_TRUE(Eventually([&] { return ping == 4 ? over.load() : changed.load(); }));
+    return ping < 4 ? absl::DeadlineExceededError("slow") : absl::OkStatus();
+  });
   const absl::Status failure = absl::UnavailableError("lost");
   for (const absl::Status& status :
        {failure, failure, absl::OkStatus(), failure, failure,
@@ -353,19 +365,20 @@ TEST(RemoteSyncTest, BreakerOpensAfterFailuresInARowAndClosesAfterAPing) {
 
   server.Put("a", "1");
   process.sync.Missed("a");
-  ASSERT_TRUE(Eventually([&] { return fault.failed() >= 3; }));
+  changed = true;
+  ASSERT_TRUE(Eventually([&] { return pings == 4; }));
   EXPECT_FALSE(process.sync.MayCall());
   EXPECT_EQ(process.tier.calls(ModelCall::kInvalidate), 0);
   EXPECT_GE(process.target.Count("key a"), 1);
-  fault.End();
+  over = true;
   ASSERT_TRUE(process.WaitFor(RemoteHealth::kUp));
   EXPECT_TRUE(process.sync.MayCall());
   EXPECT_EQ(server.Peek("a"), std::nullopt);
   const RemoteStats stats = process.stats();
   EXPECT_EQ(stats.breaker_opens, 1);
   EXPECT_EQ(stats.connects, 1);
-  EXPECT_EQ(stats.failed_calls, 11 + fault.failed());
-  EXPECT_EQ(stats.timeouts, fault.failed());
+  EXPECT_EQ(stats.failed_calls, 11 + 3);
+  EXPECT_EQ(stats.timeouts, 3);
   EXPECT_EQ(stats.last_error, absl::DeadlineExceededError("slow"));
 }
 

@@ -35,10 +35,9 @@ using test::ScriptedServer;
 absl::StatusOr<std::unique_ptr<Stream>> Connect(const ScriptedServer& server,
                                                 const TlsOptions& options,
                                                 absl::Duration timeout = kLong) {
-  const Deadline deadline = Deadline::After(timeout);
-  absl::StatusOr<ScopedFd> fd = ConnectUnix(server.unix_socket(), deadline);
+  absl::StatusOr<ScopedFd> fd = ConnectUnix(server.unix_socket(), Deadline::After(kLong));
   if (!fd.ok()) return fd.status();
-  return TlsStream::Connect(*std::move(fd), options, "localhost", deadline);
+  return TlsStream::Connect(*std::move(fd), options, "localhost", Deadline::After(timeout));
 }
 
 // Whose authorities needn't be read.

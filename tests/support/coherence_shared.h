@@ -44,8 +44,9 @@ struct CoherenceSettings {
   absl::Duration settle_time = absl::Milliseconds(150);
   absl::Duration write_lease = absl::Seconds(2);
 
-  // What a server that hears of changes may lag behind, on a machine that is busy.
-  absl::Duration lag = absl::Milliseconds(300);
+  // What a server that hears of changes may lag behind, on a machine that is busy, and stands still
+  // now and then.
+  absl::Duration lag = absl::Seconds(1);
   // Between the last write and the look at all keys.
   absl::Duration quiet = absl::Milliseconds(60);
 
