@@ -283,8 +283,8 @@ void LoadingCore<K, V, P, H, E>::LeaveFlight(Flight& flight, AfterTimeout after_
     }
   }
   if (last && after_timeout == AfterTimeout::kAbandon) {
-    if (never_begun) Report(flight, /*begun=*/false, /*ok=*/false);
-    Abandon(flight, absl::DeadlineExceededError("nobody waited for the load any more"));
+    Abandon(flight, absl::DeadlineExceededError("nobody waited for the load any more"),
+            never_begun);
   }
 }
 

@@ -145,9 +145,9 @@ void LoadingCore<K, V, P, H, E>::Finish(Flight& flight, absl::StatusOr<Loaded<V>
 }
 
 template <class K, class V, class P, class H, class E>
-void LoadingCore<K, V, P, H, E>::Fail(Flight& flight, absl::Status status) {
+void LoadingCore<K, V, P, H, E>::Fail(Flight& flight, absl::Status status, bool never_begun) {
   const LoadControl::Presence presence(loads_);
-  const bool begun = flight.begun();
+  const bool begun = !never_begun && flight.begun();
   if (!presence || !flight.TryFinish()) return;
   Report(flight, begun, /*ok=*/false);
   if (flight.old) RetryAfter(flight, flight.settings.retry_after, /*failed=*/true);
@@ -158,10 +158,10 @@ void LoadingCore<K, V, P, H, E>::Fail(Flight& flight, absl::Status status) {
 
 template <class K, class V, class P, class H, class E>
 void LoadingCore<K, V, P, H, E>::Refuse(Flight& flight, absl::Status status) {
-  if (!flight.TryBegin(nullptr)) return;
-  // A load that never ran is no failure to the circuit breaker.
-  Report(flight, /*begun=*/false, /*ok=*/false);
-  Fail(flight, std::move(status));
+  // First, so that the cache's end waits for what is claimed here, and not by it.
+  const LoadControl::Presence presence(loads_);
+  if (!presence || !flight.TryBegin(nullptr)) return;
+  Fail(flight, std::move(status), /*never_begun=*/true);
 }
 
 template <class K, class V, class P, class H, class E>
@@ -392,9 +392,9 @@ void LoadingCore<K, V, P, H, E>::Land(Flight& flight) {
 }
 
 template <class K, class V, class P, class H, class E>
-void LoadingCore<K, V, P, H, E>::Abandon(Flight& flight, absl::Status status) {
+void LoadingCore<K, V, P, H, E>::Abandon(Flight& flight, absl::Status status, bool never_begun) {
   flight.stop.request_stop();
-  Fail(flight, std::move(status));
+  Fail(flight, std::move(status), never_begun);
 }
 
 }  // namespace larder::internal

@@ -249,9 +249,8 @@ void LoadingCore<K, V, P, H, E>::CloseLoads() {
     }
     for (const std::shared_ptr<Flight>& flight : flights) {
       flight->stop.request_stop();
-      if (abandons_loads_ || flight->TryBegin(nullptr)) {
-        Fail(*flight, Closing());
-      }
+      const bool never_begun = flight->TryBegin(nullptr);
+      if (abandons_loads_ || never_begun) Fail(*flight, Closing(), never_begun);
     }
   }
   if (!abandons_loads_) loads_.WaitForLoaders();
