@@ -22,6 +22,7 @@
 
 #include "larder/internal/nanos.h"
 #include "larder/internal/node.h"
+#include "larder/internal/perturbation.h"
 #include "larder/internal/process_clock.h"
 
 namespace larder::internal {
@@ -63,8 +64,10 @@ void WakeAll(std::atomic<uint32_t>*) {}
 }  // namespace
 
 void Event::Set() {
+  Perturb();
   // Awaited events alone need a call of the kernel.
   if (state_.exchange(kSet, std::memory_order_release) == kAwaited) WakeAll(&state_);
+  Perturb();
 }
 
 void Event::Wait() const { SleepUntil(kNever); }

@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
+#include "larder/internal/perturbation.h"
 
 namespace larder::internal {
 
@@ -31,6 +32,7 @@ class ABSL_LOCKABLE Mutex {
   Mutex& operator=(const Mutex&) = delete;
 
   void lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
+    Perturb();
     if (held_.exchange(true, std::memory_order_acquire)) LockSlowly();
   }
 
@@ -39,7 +41,10 @@ class ABSL_LOCKABLE Mutex {
            !held_.exchange(true, std::memory_order_acquire);
   }
 
-  void unlock() ABSL_UNLOCK_FUNCTION() { held_.store(false, std::memory_order_release); }
+  void unlock() ABSL_UNLOCK_FUNCTION() {
+    held_.store(false, std::memory_order_release);
+    Perturb();
+  }
 
  private:
   void LockSlowly() ABSL_NO_THREAD_SAFETY_ANALYSIS;
@@ -74,8 +79,14 @@ class CondVar {
     return cv_.wait_for(*mutex, absl::ToChronoNanoseconds(bounded)) == std::cv_status::no_timeout;
   }
 
-  void NotifyOne() { cv_.notify_one(); }
-  void NotifyAll() { cv_.notify_all(); }
+  void NotifyOne() {
+    Perturb();
+    cv_.notify_one();
+  }
+  void NotifyAll() {
+    Perturb();
+    cv_.notify_all();
+  }
 
  private:
   std::condition_variable_any cv_;
