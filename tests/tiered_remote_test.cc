@@ -58,8 +58,12 @@ TEST_F(TieredRemoteTest, AMissFillsBothAndLivesAsLongInMemoryAsIsLeftOfIt) {
   EXPECT_EQ(Get("k"), "v");
   AwaitTold();
   redis_.Advance(absl::Minutes(9) + absl::Seconds(30));
-  EXPECT_EQ(other_->GetResult("k")->source, LoadSource::kRemote);
-  EXPECT_EQ(other_->GetResult("k")->source, LoadSource::kMemory);
+  for (const LoadSource source : {LoadSource::kRemote, LoadSource::kMemory}) {
+    const auto result = other_->GetResult("k");
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->value, "v");
+    EXPECT_EQ(result->source, source);
+  }
   EXPECT_EQ(store_.loads(), 1);
   // Memory's ttl is a minute; half of one is left.
   clock_.Advance(absl::Seconds(30));
@@ -169,6 +173,25 @@ TEST_F(TieredRemoteTest, AnExpiredValueIsReturnedWhereTheStoreFails) {
   EXPECT_EQ(other_->Stats().remote.stale_hits, 3u);
   clock_.Advance(absl::Seconds(2));
   EXPECT_FALSE(other_->memory().Contains("k"));
+}
+
+TEST_F(TieredRemoteTest, WhatTheStoreCallsStaleIsNotPassedOnAsFresh) {
+  class StaleStore : public ScriptedStore {
+    absl::StatusOr<Loaded<std::string>> LoadEntry(const std::string&,
+                                                  LoadContext<std::string>&) override {
+      return Loaded<std::string>{.value = "v", .from = LoadedFrom::kStale};
+    }
+  } store;
+  options_.store = &store;
+  OpenBoth();
+  for (Tiered* tiered : {tiered_.get(), other_.get()}) {
+    const auto result = tiered->GetResult("k");
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->source, LoadSource::kStale);
+  }
+  EXPECT_EQ(redis_.Peek("k"), std::nullopt);
+  other_.reset();
+  End();
 }
 
 TEST_F(TieredRemoteTest, AListenerThatThrowsStopsNothing) {

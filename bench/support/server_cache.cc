@@ -27,11 +27,11 @@ namespace {
 Source SourceOf(LoadSource source) {
   switch (source) {
     case LoadSource::kMemory:
-    case LoadSource::kStale:
       return Source::kMemory;
     case LoadSource::kJoined:
       return Source::kJoined;
     case LoadSource::kRemote:
+    case LoadSource::kStale:  // memory keeps none here
       return Source::kRedis;
     case LoadSource::kLoaded:
     case LoadSource::kRefreshed:

@@ -17,7 +17,8 @@ enum class LoadSource {
   kLoaded,     // this call's own load
   kRefreshed,  // the same, of a value that replaced, or confirmed, one that had been kept
   kStale,      // a value that has expired, returned for want of a newer one
-  kRemote,     // this call's own load, which found it in a tier that servers share
+  kRemote,     // this call's own load, which found it in another cache (LoadedFrom), whether it
+               // replaced one or not
 };
 
 // A lower-case word for logs and metrics: "memory", "joined", ...
@@ -34,7 +35,7 @@ struct LoadResult {
   LoadSource source = LoadSource::kMemory;
   // Since the value was stored, or confirmed as not modified. Infinite where it isn't known: for
   // entries stored by a call that returns no LoadResult, and without tags, refresh or stale
-  // windows.
+  // windows; and for a value that a loader had from where it had expired.
   absl::Duration age = absl::ZeroDuration();
 };
 

@@ -14,12 +14,17 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "larder/load_result.h"
 #include "larder/refresh_after.h"
 
 namespace larder {
+
+// Where a loader had a value from; LoadResult::source says so to the caller.
+enum class LoadedFrom {
+  kSource,  // what the cache is a cache of
+  kRemote,  // another cache, for example a tier that servers share
+  kStale,   // another cache, in which it had expired, for want of a newer one
+};
 
 // A loaded value with what the loader knows about it; for example a ttl that came with an HTTP
 // response. What is set here goes before the options of the call and of the cache.
@@ -34,22 +39,11 @@ struct Loaded {
   // > 0. The ttl is no longer than this, whatever it is that says what it is: for copies of what
   // has begun its life elsewhere.
   std::optional<absl::Duration> ttl_limit = std::nullopt;
-  // Where the loader had it from: kLoaded, the source itself; kRemote, another cache; kStale, a
-  // cache where it had expired. LoadResult says so to the caller; kStale also to those who joined.
-  LoadSource source = LoadSource::kLoaded;
+  // It is kept like any other: set ttl or ttl_limit where it is kStale.
+  LoadedFrom from = LoadedFrom::kSource;
 };
 
 namespace internal {
-
-// InvalidArgument where it isn't one that a loader can have a value from.
-inline absl::Status CheckLoadedFrom(LoadSource source) {
-  if (source == LoadSource::kLoaded || source == LoadSource::kRemote ||
-      source == LoadSource::kStale) [[likely]] {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "Loaded::source must be loaded, remote or stale, is ", std::string(LoadSourceName(source))));
-}
 
 // From whatever a loader may have: a V, a Loaded<V>, an error, or an absl::StatusOr of either.
 template <class V, class R>

@@ -20,8 +20,7 @@ std::string PrefixMark(const std::string& prefix) { return absl::StrCat("prefix 
 
 std::string CallAnswer::ToString() const {
   if (code != StatusCode::kOk) return absl::StatusCodeToString(code);
-  static constexpr const char* kSources[] = {"memory", "joined", "loaded", "refreshed", "stale"};
-  return absl::StrCat(value, " (", kSources[static_cast<int>(source)], ", ",
+  return absl::StrCat(value, " (", std::string(LoadSourceName(source)), ", ",
                       absl::FormatDuration(age), " old)");
 }
 

@@ -21,7 +21,7 @@
 #include "larder/internal/hash.h"
 #include "larder/internal/load_settings.h"
 #include "larder/internal/tags.h"
-#include "larder/load_result.h"
+#include "larder/loaded.h"
 #include "larder/options.h"
 
 namespace larder::internal {
@@ -73,8 +73,8 @@ struct Flight : FlightBase {
   // The outcome; written before Land(), constant afterwards. From the start, what those who wait
   // get if nothing else comes.
   absl::Status status = threw;
-  Handle<K, V> value;                       // where status is OK
-  LoadSource source = LoadSource::kLoaded;  // as the loader says
+  Handle<K, V> value;  // where status is OK
+  LoadedFrom from = LoadedFrom::kSource;
   // The tags and prefixes of what was loaded, stored or not.
   TagSetHold tags;
 

@@ -221,10 +221,10 @@ LoadResult<V> LoadingCore<K, V, P, H, E>::ResultOf(const Finding& finding, LoadS
 // Where a flight's value is from, to one who led or joined it. That it is stale, all want to know.
 template <class K, class V, class P, class H, class E>
 LoadSource LoadingCore<K, V, P, H, E>::SourceOf(const Flight& flight, bool leads) {
-  if (flight.source == LoadSource::kStale) return LoadSource::kStale;
+  if (flight.from == LoadedFrom::kStale) return LoadSource::kStale;
   if (!leads) return LoadSource::kJoined;
-  if (flight.source == LoadSource::kLoaded && flight.refreshes) return LoadSource::kRefreshed;
-  return flight.source;
+  if (flight.from == LoadedFrom::kRemote) return LoadSource::kRemote;
+  return flight.refreshes ? LoadSource::kRefreshed : LoadSource::kLoaded;
 }
 
 // What a flight that has landed means for one who waited for it.
@@ -234,7 +234,12 @@ absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>::OutcomeOf(const Findin
   const Flight& flight = *finding.flight;
   if (flight.status.ok()) {
     const bool leads = finding.verdict == Finding::Verdict::kLead;
-    return LoadResult<V>{.value = V(*flight.value), .source = SourceOf(flight, leads)};
+    const LoadSource source = SourceOf(flight, leads);
+    const bool stale = source == LoadSource::kStale;
+    if (stale) counters_.Add(thread, Counter::kStale);
+    return LoadResult<V>{.value = V(*flight.value),
+                         .source = source,
+                         .age = stale ? absl::InfiniteDuration() : absl::ZeroDuration()};
   }
   if (finding.value && !absl::IsNotFound(flight.status)) {
     return ResultOf(finding, LoadSource::kStale, thread);

@@ -232,8 +232,7 @@ absl::Status LoadingCore<K, V, P, H, E>::StoreLoaded(Flight& flight, Loaded<V>&&
     put.ttl = std::min(put.ttl.value_or(absl::Nanoseconds(this->ttl_)), *loaded.ttl_limit);
   }
   if (absl::Status status = put.Validate(); !status.ok()) return status;
-  if (absl::Status status = CheckLoadedFrom(loaded.source); !status.ok()) return status;
-  flight.source = loaded.source;
+  flight.from = loaded.from;
   put.tags.insert(put.tags.end(), options.tags.begin(), options.tags.end());
   flight.tags = AcquireTags(flight.key, put.tags);
   const uint64_t weight = WeightFor(flight.key, loaded.value, put.weight);

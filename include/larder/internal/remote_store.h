@@ -307,7 +307,7 @@ std::optional<absl::StatusOr<Loaded<V>>> RemoteStore<K, V>::Take(RemoteRead& rea
   return absl::StatusOr<Loaded<V>>(Loaded<V>{.value = *std::move(value),
                                              .tags = read.tags(),
                                              .ttl_limit = read.remaining(),
-                                             .source = LoadSource::kRemote});
+                                             .from = LoadedFrom::kRemote});
 }
 
 template <class K, class V>
@@ -319,7 +319,7 @@ std::optional<Loaded<V>> RemoteStore<K, V>::TakeExpired(RemoteRead& read) {
   return Loaded<V>{.value = *std::move(value),
                    .tags = read.tags(),
                    .ttl_limit = read.remaining(),
-                   .source = LoadSource::kStale};
+                   .from = LoadedFrom::kStale};
 }
 
 template <class K, class V>
@@ -330,8 +330,9 @@ RemoteCache::Filling RemoteStore<K, V>::FillingFor(RemoteRead& read,
     filling.as = RemoteCache::LoadedAs::kNegative;
   } else if (loaded.ok()) {
     filling.value.ttl = loaded->ttl.value_or(absl::InfiniteDuration());
-    // One that isn't positive is for memory to complain of.
+    // One that isn't positive is for memory to complain of. What is stale isn't passed on as fresh.
     const bool may_fill = filling.value.ttl > absl::ZeroDuration() &&
+                          loaded->from != LoadedFrom::kStale &&
                           Encode(loaded->value, &filling.value.payload).ok();
     if (may_fill) filling.as = RemoteCache::LoadedAs::kValue;
     filling.value.tags = loaded->tags;
