@@ -165,6 +165,12 @@ TEST(AlarmsThreadTest, ItEndsWithTheLastOfThemAndStartsAgain) {
       ran.Set();
     });
     ran.Wait();
+    Event ran_too;
+    second->Set(0, [&] {
+      EXPECT_EQ(gettid(), thread);
+      ran_too.Set();
+    });
+    ran_too.Wait();
     second->Set(Now() + kHour, [] { ADD_FAILURE(); });
     first.reset();
     EXPECT_TRUE(IsThreadOfProcess(thread));

@@ -152,9 +152,11 @@ class CacheCloseTest : public ::testing::Test {
     };
     const uint64_t key = random() % kKeys;
     if (random() % 2 == 0) {
-      // Shared: a thread of the executor may call it when the cache, which abandons it, is gone.
-      const auto ask = [database = database_](uint64_t, AsyncLoad<std::string> load) {
-        database->Ask(std::move(load));
+      // A thread of the executor may call it when the cache, which abandons it, is gone, and all
+      // else.
+      const auto ask = [database = std::weak_ptr(database_)](uint64_t,
+                                                             AsyncLoad<std::string> load) {
+        if (const auto there = database.lock()) there->Ask(std::move(load));
       };
       return cache.GetOrLoadAsync(key, ask, answered, RandomLoad(random));
     }

@@ -44,9 +44,8 @@ struct CoherenceSettings {
   absl::Duration settle_time = absl::Milliseconds(150);
   absl::Duration write_lease = absl::Seconds(2);
 
-  // What a server that hears of changes may lag behind, on a machine that is busy, and stands still
-  // now and then.
-  absl::Duration lag = absl::Seconds(1);
+  // What a server that hears of changes may lag behind, on a machine that is busy.
+  absl::Duration lag = absl::Milliseconds(300);
   // Between the last write and the look at all keys.
   absl::Duration quiet = absl::Milliseconds(60);
 
@@ -73,6 +72,8 @@ struct CoherenceServerState {
 
   // --- From the server
   std::atomic<int> health{0};
+  std::atomic<int64_t> down_at{0};  // when it last was without the tier, or had missed something
+  std::atomic<uint64_t> beats{0};   // how often it has looked whether it stood still
   std::atomic<uint64_t> missed_waiting{0};
   std::atomic<uint64_t> seen[kThreads] = {};  // the last order of the parent's that was carried out
   std::atomic<uint64_t> reads{0}, writes{0};
@@ -95,13 +96,16 @@ struct CoherenceShared {
   // A number that grows, times 4, and the phase.
   std::atomic<uint64_t> order{0};
   // What was overwritten at `connected_since` or later must not be returned `bound` later; what was
-  // before, `cut_off_bound` later. Nanoseconds.
+  // before, or before a server lost the tier by itself, `cut_off_bound` later. Nanoseconds.
   std::atomic<int64_t> bound{0};
   std::atomic<int64_t> connected_since{0};
   std::atomic<int64_t> cut_off_bound{0};
   // Where only some servers are cut off, the others may miss what they write until then.
   std::atomic<int64_t> alone_since{0};  // 0: that isn't so
   std::atomic<int> alone{-1};           // the one that is cut off; -1: any
+  // For how long servers stood still, counting what no machine has them do that is only busy: by as
+  // much the bounds are longer.
+  std::atomic<int64_t> stalled{0};
   CoherenceServerState servers[kServers];
 };
 
