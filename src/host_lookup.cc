@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <new>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -75,12 +76,20 @@ class HostLookup::Search {
   }
 
   void Run() ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::StatusOr<HostAddresses> answer = resolver_(key_.first, key_.second);
+    absl::StatusOr<HostAddresses> answer = Ask();
     MutexLock lock(&mutex_);
     answer_ = std::move(answer);
     came_at_ = Deadline::Monotonic();
     over_ = true;
     came_.NotifyAll();
+  }
+
+  absl::StatusOr<HostAddresses> Ask() const {
+    try {
+      return resolver_(key_.first, key_.second);
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError("can't look up the host: no memory");
+    }
   }
 
   const Resolver resolver_;
@@ -126,8 +135,10 @@ std::shared_ptr<HostLookup::Search> HostLookup::Join(const Key& key) {
   MutexLock lock(&mutex_);
   std::shared_ptr<Search>& search = searches_[key];
   if (search != nullptr && search->IsUseful()) return search;
-  search = std::make_shared<Search>(resolver_, key);
-  if (Search::Start(search)) return search;
+  // Whoever waits for what was over has it; nobody may come to wait for what never begins.
+  search = nullptr;
+  auto started = std::make_shared<Search>(resolver_, key);
+  if (Search::Start(started)) return search = std::move(started);
   searches_.erase(key);
   return nullptr;
 }

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
@@ -67,6 +68,16 @@ TEST(HostLookupTest, ANumericAddressIsNotLookedUp) {
     EXPECT_EQ((*found)->ai_family, family);
   }
   EXPECT_EQ(world->asked, 0);
+}
+
+TEST(HostLookupTest, WithoutMemoryItFailsAndTheNextLookupIsAnother) {
+  std::atomic<int> asked{0};
+  HostLookup lookup([&](const std::string&, int) -> absl::StatusOr<HostAddresses> {
+    if (asked++ == 0) throw std::bad_alloc();
+    return Loopback();
+  });
+  EXPECT_TRUE(absl::IsResourceExhausted(lookup.Find("cache-1", 6379, kNever).status()));
+  EXPECT_TRUE(lookup.Find("cache-1", 6379, kNever).ok());
 }
 
 TEST(HostLookupTest, ACallerLeavesWhenItsTimeIsUpAndTheNextHasTheAnswer) {
