@@ -52,6 +52,8 @@ class Starter {
   absl::StatusOr<std::unique_ptr<RedisConnection>> Dial() {
     return RedisConnection::Dial(options_, address_, limit_);
   }
+  // To the server that is listened to; Unavailable where another one answers.
+  absl::StatusOr<std::unique_ptr<RedisConnection>> DialAgain();
   absl::StatusOr<RedisReply> Ask(RedisConnection& connection, const RedisRequest& request);
   absl::StatusOr<std::string> RunId(RedisConnection& connection);
   absl::StatusOr<std::string> ClientId(RedisConnection& connection);
@@ -65,7 +67,22 @@ class Starter {
   const RedisOptions& options_;
   const std::string& address_;
   const Deadline limit_;
+  std::string run_id_;  // of the server that is listened to
 };
+
+absl::StatusOr<std::unique_ptr<RedisConnection>> Starter::DialAgain() {
+  absl::StatusOr<std::unique_ptr<RedisConnection>> connection = Dial();
+  if (!connection.ok()) return connection;
+  const absl::StatusOr<std::string> run_id = RunId(**connection);
+  // Another one, too, where it doesn't say.
+  if (absl::IsFailedPrecondition(run_id.status())) {
+    return absl::UnavailableError(run_id.status().message());
+  }
+  if (!run_id.ok()) return run_id.status();
+  if (*run_id == run_id_) return connection;
+  return absl::UnavailableError(Concat(address_, ": server ", *run_id, " answers, not ", run_id_,
+                                       ", to which the subscription was made"));
+}
 
 // The answer to the only command of `request`. FailedPrecondition where the server doesn't know it.
 absl::StatusOr<RedisReply> Starter::Ask(RedisConnection& connection, const RedisRequest& request) {
@@ -155,7 +172,7 @@ absl::Status Starter::Probe(RedisListener& listener) {
 }
 
 absl::Status Starter::Change(std::string_view probe) {
-  absl::StatusOr<std::unique_ptr<RedisConnection>> connection = Dial();
+  absl::StatusOr<std::unique_ptr<RedisConnection>> connection = DialAgain();
   if (!connection.ok()) return connection.status();
   RedisRequest request;
   if (options_.change_notices == ChangeNotices::kPublish) {
@@ -177,6 +194,7 @@ absl::StatusOr<Ears> Starter::Start(From from, bool two) {
   if (!connection.ok()) return connection.status();
   absl::StatusOr<std::string> run_id = RunId(**connection);
   if (!run_id.ok()) return run_id.status();
+  run_id_ = *std::move(run_id);
 
   absl::StatusOr<std::string> client_id = "";
   if (from == From::kTracking) client_id = ClientId(**connection);
@@ -186,11 +204,11 @@ absl::StatusOr<Ears> Starter::Start(From from, bool two) {
   }
   absl::StatusOr<Listener> listener = Listen(**connection, from);
   if (!listener.ok()) return listener.status();
-  Ears ears = {{}, *std::move(run_id)};
+  Ears ears = {{}, run_id_};
   ears.listeners.push_back(*std::move(listener));
 
   if (two) {
-    connection = Dial();
+    connection = DialAgain();
     if (!connection.ok()) return connection.status();
     if (absl::Status status = TurnTrackingOn(**connection, *client_id); !status.ok()) return status;
     listener = Listen(**connection, From::kNothing);
