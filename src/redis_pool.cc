@@ -158,19 +158,25 @@ uint64_t RedisPool::Pin(const std::string& run_id) {
   std::vector<ChannelPtr> closed;
   MutexLock lock(&mutex_);
   pins_.emplace(++last_pin_, run_id);
+  LeaveOthers(&closed);
+  return last_pin_;
+}
+
+void RedisPool::Unpin(uint64_t pin) {
+  std::vector<ChannelPtr> closed;
+  MutexLock lock(&mutex_);
+  pins_.erase(pin);
+  LeaveOthers(&closed);
+}
+
+void RedisPool::LeaveOthers(std::vector<ChannelPtr>* closed) {
   for (ChannelPtr& channel : channels_) {
     if (channel == nullptr || Matches(*channel)) continue;
     channel->Break(
         "connection closed: it led to another server than the one of which changes "
         "are heard");
-    closed.push_back(std::move(channel));
+    closed->push_back(std::move(channel));
   }
-  return last_pin_;
-}
-
-void RedisPool::Unpin(uint64_t pin) {
-  MutexLock lock(&mutex_);
-  pins_.erase(pin);
 }
 
 absl::Time RedisPool::ServersNow() const {

@@ -55,6 +55,7 @@ class RedisPool {
   // a later one comes. Channels to others are closed, and calls on them fail. A server without a
   // run_id is any server, and so is an empty `run_id`.
   uint64_t Pin(const std::string& run_id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The pin before it counts again, if there is one, as if it came now.
   void Unpin(uint64_t pin) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The server's time, as of the newest connection that said; this machine's before one did.
@@ -101,6 +102,7 @@ class RedisPool {
                      std::vector<ChannelPtr>* closed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   bool Matches(const RedisChannel& channel) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeaveOthers(std::vector<ChannelPtr>* closed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const RedisOptions options_;
   const std::string address_;
