@@ -197,8 +197,7 @@ bool RedisChannel::Drive(const PendingCall* own, Deadline deadline) noexcept {
     const Plan plan = MakePlan();
     const PendingCall& first = *awaited_.front();
     if (!plan.broken_because.empty()) {
-      Close(Error(absl::StatusCode::kUnavailable, first, plan.broken_because),
-            /*may_repeat=*/true);
+      Close(Error(absl::StatusCode::kUnavailable, first, plan.broken_because), MayRepeat::kAll);
       continue;
     }
     const bool wait_to_send = plan.send && Send(own);
@@ -209,7 +208,7 @@ bool RedisChannel::Drive(const PendingCall* own, Deadline deadline) noexcept {
     if (!awaited_.empty() && awaited_.front()->expires.Passed()) {
       Close(Error(absl::StatusCode::kDeadlineExceeded, *awaited_.front(),
                   Concat("no answer within ", absl::FormatDuration(patience_))),
-            /*may_repeat=*/false);
+            MayRepeat::kNone);
     }
   }
   return true;
@@ -242,9 +241,9 @@ void RedisChannel::Read(const PendingCall* own) {
     MutexLock lock(&mutex_);
     Collect();
   }
-  if (!status.ok()) return Close(status, /*may_repeat=*/true);
+  if (!status.ok()) return Close(status, MayRepeat::kAll);
   status = Parse();
-  if (!status.ok()) return Close(status, /*may_repeat=*/true);
+  if (!status.ok()) return Close(status, MayRepeat::kOthers);
   unread_.store(connection_->unread(), std::memory_order_relaxed);
   if (connection_->unread() == 0) connection_->ReleaseLargeBuffer();
   FinishAnswered(own);
@@ -297,9 +296,8 @@ bool RedisChannel::WasSent(const PendingCall& call) {
 }
 
 // Ends all calls: those in answered_ and the first of the others with `status`, the rest because
-// the connection is closed. `may_repeat`: those that are such that they can be made once more may
-// be.
-void RedisChannel::Close(const absl::Status& status, bool may_repeat) {
+// the connection is closed.
+void RedisChannel::Close(const absl::Status& status, MayRepeat may_repeat) {
   uint64_t sent;
   {
     MutexLock lock(&mutex_);
@@ -312,7 +310,7 @@ void RedisChannel::Close(const absl::Status& status, bool may_repeat) {
     call->status = status;
     Finish(call);
   }
-  bool spoiled = !answered_.empty();
+  const bool spoiled = !answered_.empty() || may_repeat == MayRepeat::kOthers;
   answered_.clear();
   for (bool is_first = true; !awaited_.empty(); is_first = false) {
     PendingCall& call = *awaited_.front();
@@ -320,7 +318,7 @@ void RedisChannel::Close(const absl::Status& status, bool may_repeat) {
     const bool begun = is_first && (spoiled || !call.replies.empty() || connection_->in_a_reply());
     if (call.begin >= sent) {
       call.repeat = Outcome::Repeat::kNotSent;
-    } else if (may_repeat && !call.once && !begun) {
+    } else if (may_repeat != MayRepeat::kNone && !call.once && !begun) {
       call.repeat = Outcome::Repeat::kLost;
     }
     call.status = is_first ? status

@@ -124,7 +124,10 @@ class RedisChannel {
   void Read(const PendingCall* own);
   absl::Status Parse();
   bool WasSent(const PendingCall& call);
-  void Close(const absl::Status& status, bool may_repeat);
+  // Which of the calls that wait for answers may be made once more, if they are such that they can
+  // be: none; all but the first, to which something was said; all.
+  enum class MayRepeat { kNone, kOthers, kAll };
+  void Close(const absl::Status& status, MayRepeat may_repeat);
   void FinishAnswered(const PendingCall* own);
   void Finish(PendingCall* call);
 

@@ -238,8 +238,9 @@ TEST(RedisClientTest, TheTiersOwnTimeoutHoldsForAPatientCaller) {
   });
   RedisOptions options = OptionsFor(server);
   options.command_timeout = kShort;
+  // For its connection, or for its answer.
   ExpectError(Tier(options)->Get("k", kForever).status(), absl::StatusCode::kDeadlineExceeded,
-              "no answer within 30ms");
+              "30ms");
 }
 
 TEST(RedisClientTest, ValuesAreNotEchoed) {
@@ -352,6 +353,50 @@ TEST(RedisClientTest, AnErrorAmongSeveralReplies) {
               absl::StatusCode::kFailedPrecondition, "INCR: WRONGTYPE first");
   EXPECT_FALSE(connection->broken());
   EXPECT_TRUE(connection->Call(get, internal::Deadline::After(kForever)).ok());
+}
+
+TEST(RedisClientTest, AnErrorThatAsksForAnotherConnectionIsHeardBeforeOthers) {
+  ScriptedServer server([&](int, ScriptedConnection& connection) {
+    if (connection.ReadUntil(kGetK)) connection.Write("-READONLY it is\r\n-ERR another\r\n");
+  });
+  const auto connection = Dial(OptionsFor(server));
+  internal::RedisRequest two;
+  two.Add({"DEL", internal::ReplyKind::kInteger}, {"DEL", "k"});
+  two.Add({"GET", internal::ReplyKind::kString}, {"GET", "k"});
+  ExpectError(connection->Call(two, internal::Deadline::After(kForever)).status(),
+              absl::StatusCode::kFailedPrecondition, "DEL: READONLY it is");
+  EXPECT_TRUE(connection->broken());
+}
+
+TEST(RedisClientTest, AConnectionBreaksByMoreThanTheAnswerButNotByACallWithoutTime) {
+  ScriptedServer server([&](int, ScriptedConnection& connection) {
+    if (connection.ReadUntil(kGetK)) connection.Write("$4\r\nfine\r\n$4\r\nmore\r\n");
+    connection.Read();
+  });
+  const auto connection = Dial(OptionsFor(server));
+  internal::RedisRequest get;
+  get.Add({"GET", internal::ReplyKind::kString}, {"GET", "k"});
+  ExpectError(connection->Call(get, internal::Deadline::After(absl::ZeroDuration())).status(),
+              absl::StatusCode::kDeadlineExceeded, "GET");
+  ASSERT_FALSE(connection->broken());
+  ExpectError(connection->Call(get, internal::Deadline::After(kForever)).status(),
+              absl::StatusCode::kInternal, "GET: more bytes came than the answer has");
+  EXPECT_TRUE(connection->broken());
+}
+
+// Errors after which another connection may come to a server that does better.
+TEST(RedisClientTest, SomeErrorsAskForAnotherConnection) {
+  for (const std::string_view text :
+       {"READONLY You can't write", "MASTERDOWN Link with MASTER is down",
+        "DENIED Redis is running", "ERR max number of clients reached",
+        "ERR Protocol error: invalid bulk length"}) {
+    EXPECT_TRUE(internal::MeaningOfErrorReply("GET", text).reconnect) << text;
+  }
+  for (const std::string_view text : {"LOADING Redis is loading", "BUSY Redis is busy"}) {
+    const internal::ErrorReplyMeaning meaning = internal::MeaningOfErrorReply("GET", text);
+    EXPECT_FALSE(meaning.reconnect) << text;
+    EXPECT_EQ(meaning.code, absl::StatusCode::kUnavailable) << text;
+  }
 }
 
 TEST(RedisClientTest, RoundsTheTtlUpToMilliseconds) {

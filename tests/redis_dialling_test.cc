@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -56,6 +57,18 @@ TEST(RedisDiallingTest, ConnectTimeoutCoversTheLogin) {
   const absl::Status status = Tier(options)->Get("k", kForever).status();
   ExpectError(status, absl::StatusCode::kUnavailable, "connect_timeout 30ms");
   ExpectError(status, absl::StatusCode::kUnavailable, "(for GET)");
+}
+
+TEST(RedisDiallingTest, TheTiersOwnTimeoutCoversTheWaitForAConnection) {
+  ScriptedServer server([](int, ScriptedConnection& connection) {
+    while (!connection.Read().empty()) {
+    }
+  });
+  RedisOptions options = OptionsFor(server);
+  options.password = "s3cret";
+  options.command_timeout = kShort;
+  ExpectError(Tier(options)->Get("k", kForever).status(), absl::StatusCode::kDeadlineExceeded,
+              "30ms");
 }
 
 TEST(RedisDiallingTest, AConnectionThatTakesLongerThanAnyCallerWaitsComesAbout) {
@@ -110,16 +123,18 @@ TEST(RedisDiallingTest, WhereIdentifyingEndsTheConnectionTheOptionIsNamed) {
 }
 
 TEST(RedisDiallingTest, ThePasswordIsNotEchoed) {
-  ScriptedServer server([](int, ScriptedConnection& connection) {
-    connection.Read();
-    connection.Write("-ERR unknown command `AUTH`, with args beginning with: `s3cret`, \r\n");
-    connection.Read();
-  });
-  RedisOptions options = OptionsFor(server);
-  options.password = "s3cret";
-  const absl::Status status = Tier(options)->Ping(kForever);
-  ExpectError(status, absl::StatusCode::kUnauthenticated, "unknown command `AUTH`");
-  EXPECT_THAT(std::string(status.message()), Not(HasSubstr("s3cret")));
+  for (const std::string_view echo : {"with args beginning with: `s3cret`, ", "s3cret"}) {
+    ScriptedServer server([&](int, ScriptedConnection& connection) {
+      connection.Read();
+      connection.Write("-ERR unknown command `AUTH`, " + std::string(echo) + "\r\n");
+      connection.Read();
+    });
+    RedisOptions options = OptionsFor(server);
+    options.password = "s3cret";
+    const absl::Status status = Tier(options)->Ping(kForever);
+    ExpectError(status, absl::StatusCode::kUnauthenticated, "unknown command `AUTH`");
+    EXPECT_THAT(std::string(status.message()), Not(HasSubstr("s3cret")));
+  }
 }
 
 TEST(RedisDiallingTest, NothingThereIsUnavailable) {

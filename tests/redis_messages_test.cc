@@ -72,6 +72,22 @@ TEST_F(RedisMessagesTest, TellNothingOfKeysWithoutThePrefixAndOfProbes) {
   EXPECT_FALSE(tracking_.has_changes());
 }
 
+TEST_F(RedisMessagesTest, KeysBehindOneWithoutThePrefixAreTold) {
+  Subscribe();
+  ASSERT_EQ(Feed(Changed({"other:x", "app:a", "app:larder.probe.1", "app:b"})), absl::OkStatus());
+  EXPECT_EQ(tracking_.TakeChanges().keys, (Strings{"a", "b"}));
+}
+
+// The limits are those of one message: together these have more keys and bytes.
+TEST_F(RedisMessagesTest, AnyNumberOfMessagesMayCome) {
+  Subscribe();
+  const std::string many = Changed(Strings(1000, "app:x"));
+  for (int i = 0; i < 1100; ++i) ASSERT_EQ(Feed(many), absl::OkStatus()) << i;
+  const std::string large = Changed({"app:" + std::string(1 << 20, 'x')});
+  for (int i = 0; i < 300; ++i) ASSERT_EQ(Feed(large), absl::OkStatus()) << i;
+  EXPECT_EQ(tracking_.TakeChanges().keys.size(), 2u);
+}
+
 TEST_F(RedisMessagesTest, SeeTheProbeThatIsExpected) {
   tracking_.ExpectProbe("17");
   Subscribe();
@@ -181,6 +197,16 @@ TEST_F(RedisMessagesTest, WithoutAPrefixAllKeysAreTold) {
   ASSERT_EQ(messages.Feed(Subscribed(kInvalidate) + Changed({"a", "app:b", "larder.probe.x"})),
             absl::OkStatus());
   EXPECT_EQ(messages.TakeChanges().keys, (Strings{"a", "app:b"}));
+}
+
+TEST(RedisNoticesTest, AnotherOnesProbeChangesNothing) {
+  RedisMessages messages(RedisMessages::From::kNotices, "app:");
+  messages.ExpectProbe("17");
+  const auto probe = [](std::string_view text) { return Message(kNotices, Word(text)); };
+  ASSERT_EQ(messages.Feed(Subscribed(kNotices) + probe("p18")), absl::OkStatus());
+  EXPECT_FALSE(messages.probed());
+  ASSERT_EQ(messages.Feed(probe("p17") + probe("p18")), absl::OkStatus());
+  EXPECT_TRUE(messages.probed());
 }
 
 TEST(RedisNoticesTest, TellOfAKeyOrOfAllOrNothing) {

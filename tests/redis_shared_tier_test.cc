@@ -17,12 +17,9 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "larder/redis_tier.h"
-#include "src/redis_reply.h"
-#include "src/redis_scripts.h"
 #include "tests/support/redis_cli.h"
 #include "tests/support/redis_server.h"
 #include "tests/support/redis_terms.h"
-#include "tests/support/scripted_server.h"
 
 namespace larder {
 namespace {
@@ -215,6 +212,36 @@ TEST_P(RedisSharedTierTest, TellsTheTimeToLive) {
   EXPECT_EQ(tier_->TimeToLive("k", kForever).value(), absl::InfiniteDuration());
 }
 
+TEST_P(RedisSharedTierTest, EveryKindOfChangeSetsTheTtl) {
+  const absl::Duration ttl = absl::Milliseconds(90'500);
+  const auto expect_ttl = [&](std::string_view key) {
+    const auto left = tier_->TimeToLive(key, kForever);
+    ASSERT_TRUE(left.ok()) << left.status();
+    EXPECT_GT(*left, absl::ZeroDuration()) << key;
+    EXPECT_LE(*left, ttl) << key;
+  };
+  ASSERT_EQ(tier_->Set("set", "v", ttl, kForever), absl::OkStatus());
+  ASSERT_EQ(tier_->SetIfAbsent("absent", "v", ttl, kForever).value(), true);
+  ASSERT_EQ(tier_->Exchange("exchanged", "v", ttl, 1, kForever).value(), std::nullopt);
+  ASSERT_EQ(tier_->Set("head", "v", kForever, kForever), absl::OkStatus());
+  ASSERT_EQ(tier_->SetIfHead("head", "v", "w", ttl, kForever).value(), true);
+  for (const std::string_view key : {"set", "absent", "exchanged", "head"}) expect_ttl(key);
+  EXPECT_EQ(tier_->SetIfAbsent("absent", "w", ttl, kForever).value(), false);
+  EXPECT_EQ(tier_->Get("absent", kForever).value(), "v");
+}
+
+TEST_P(RedisSharedTierTest, ChangesOfWhichOneHasNoTtlAreRefusedTogether) {
+  const std::vector<SharedTier::Change> changes = {{"a", "v", absl::Seconds(60), "h"},
+                                                   {"b", "v", absl::ZeroDuration(), "h"}};
+  EXPECT_EQ(tier_->SetManyIfAbsent(changes, kForever).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(tier_->SetManyIfHead(changes, kForever).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(tier_->ExchangeMany(changes, 1, kForever).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(tier_->Get("a", kForever).value(), std::nullopt);
+}
+
 TEST_P(RedisSharedTierTest, HasTheServersClock) {
   EXPECT_LT(absl::AbsDuration(tier_->Now() - absl::Now()), absl::Minutes(1));
   ASSERT_EQ(tier_->Ping(kForever), absl::OkStatus());
@@ -273,6 +300,19 @@ TEST_P(RedisSharedTierTest, ScriptsThatTheServerForgotAreSentAgain) {
   }
 }
 
+TEST_P(RedisSharedTierTest, ASubscriptionIsWokenAndSaysWhatItTells) {
+  auto subscription = Subscribe();
+  EXPECT_EQ(subscription->tells_all(), GetParam() == ChangeNotices::kTracking);
+  subscription->Wake();
+  EXPECT_TRUE(subscription->Next(kForever)->keys.empty());
+}
+
+TEST_P(RedisSharedTierTest, WithoutKnowingServersApartThereIsNoSubscription) {
+  options_.identify_servers = false;
+  const auto tier = RedisTier::Create(options_).value();
+  EXPECT_EQ(tier->Subscribe(kForever).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_P(RedisSharedTierTest, OnlyTheServerThatIsListenedToIsUsed) {
   auto first = Subscribe();
   auto second = Subscribe();
@@ -295,53 +335,6 @@ TEST_P(RedisSharedTierTest, OnlyTheServerThatIsListenedToIsUsed) {
   auto third = Subscribe();
   EXPECT_NE(third->incarnation(), before);
   EXPECT_EQ(tier_->Get("k", kForever).value(), std::nullopt);
-}
-
-TEST(RedisScriptsTest, AreNamedByTheirSha1) {
-  EXPECT_EQ(internal::Sha1Hex("abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
-  EXPECT_EQ(internal::Sha1Hex(""), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
-  EXPECT_EQ(internal::Sha1Hex(std::string(1000, 'a')), "291e9a6c66994949b57ba5e650361e98fc36b1ba");
-}
-
-TEST(RedisScriptsTest, ErrorsInThemMeanWhatTheyMeanOutside) {
-  const std::string before7 =
-      "ERR Error running script (call to f_1): @user_script:7: @user_script: 7: ";
-  const auto code = [](const std::string& text) {
-    return internal::MeaningOfErrorReply("SetIfHead", text).code;
-  };
-  EXPECT_EQ(code(before7 + "-OOM command not allowed"), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(code(before7 + "-READONLY You can't write"), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(code("OOM command not allowed"), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(code(before7 + "Unknown Redis command"), absl::StatusCode::kInternal);
-  const std::string refused = "The user executing the script can't run this command or subcommand";
-  EXPECT_EQ(code(before7 + refused), absl::StatusCode::kPermissionDenied);
-  EXPECT_EQ(code("ERR " + refused), absl::StatusCode::kPermissionDenied);
-  EXPECT_EQ(code("ERR ACL failure in script: User u has no permissions to run the 'set' command"),
-            absl::StatusCode::kPermissionDenied);
-}
-
-// Whoever is told that it made a change that it didn't make would go on with a wrong value.
-TEST(RedisScriptsTest, AnAnswerThatIsNotTheRequestsOwnIsRefused) {
-  for (const std::string_view nonsense :
-       {"+OK\r\n", "$-1\r\n", "$2\r\n+0\r\n", "$0\r\n\r\n", ":1\r\n",
-        "*3\r\n$1\r\n0\r\n$-1\r\n$-1\r\n", "*3\r\n$-1\r\n$-1\r\n$-1\r\n"}) {
-    test::ScriptedServer server([&](int, test::ScriptedConnection& connection) {
-      connection.Read();
-      connection.Write(nonsense);
-      connection.Read();
-    });
-    RedisOptions options;
-    options.unix_socket = server.unix_socket();
-    options.command_timeout = absl::Seconds(30);
-    options.identify_servers = false;
-    const auto tier = RedisTier::Create(options).value();
-    EXPECT_EQ(tier->SetIfHead("k", "h", "v", kForever, kForever).status().code(),
-              absl::StatusCode::kInternal);
-    EXPECT_EQ(tier->Exchange("k", "v", kForever, 3, kForever).status().code(),
-              absl::StatusCode::kInternal);
-    EXPECT_EQ(tier->Invalidate({"k"}, kForever).code(), absl::StatusCode::kInternal);
-    EXPECT_EQ(server.connections(), 3) << "each is left";
-  }
 }
 
 }  // namespace

@@ -53,6 +53,18 @@ class FakeRedis {
     answers_[std::string(word)] = answer;
   }
 
+  // The same, but only once somebody has subscribed.
+  void AnswerLater(std::string_view word, std::string_view answer) {
+    MutexLock lock(&mutex_);
+    later_answers_[std::string(word)] = answer;
+  }
+
+  // The last command that has this word.
+  std::string Asked(std::string_view word) {
+    MutexLock lock(&mutex_);
+    return asked_[std::string(word)];
+  }
+
   // Says something to who is subscribed.
   void Say(std::string_view bytes) {
     MutexLock lock(&mutex_);
@@ -85,10 +97,16 @@ class FakeRedis {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     for (const auto& [word, answer] : answers_) {
       if (request.find(Word(word)) == std::string::npos) continue;
+      asked_[word] = request;
       if (answer == kClose) return false;
       if (word == "SUBSCRIBE") subscriber_ = &connection;
+      const auto later = later_answers_.find(word);
+      if (subscriber_ != nullptr && later != later_answers_.end()) {
+        return connection.Write(later->second);
+      }
       if (word == "TRACKING") asker_ = &connection;
       if (word == "EVAL") TellOfProbe(request);
+      if (word == "PING" && subscriber_ != &connection) return true;
       return connection.Write(answer == kGranted ? Granted(request) : answer);
     }
     ADD_FAILURE() << "unexpected: " << request;
@@ -105,7 +123,7 @@ class FakeRedis {
   void TellOfProbe(const std::string& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (subscriber_ == nullptr || tells_ == Tells::kNobody) return;
     if (subscriber_ == asker_ && tells_ == Tells::kOthersThanAsked) return;
-    const size_t at = request.find("larder.probe.");
+    const size_t at = request.rfind('\n', request.find("larder.probe.")) + 1;
     subscriber_->Write(Invalidated(request.substr(at, request.find("\r\n", at) - at)));
   }
 
@@ -119,6 +137,8 @@ class FakeRedis {
       {"EVAL", std::string(kGranted)},
       {"PING", "*2\r\n$4\r\npong\r\n$0\r\n\r\n"},
   };
+  std::map<std::string, std::string> later_answers_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string> asked_ ABSL_GUARDED_BY(mutex_);
   ScriptedConnection* subscriber_ ABSL_GUARDED_BY(mutex_) = nullptr;
   // Who turned tracking on.
   ScriptedConnection* asker_ ABSL_GUARDED_BY(mutex_) = nullptr;
@@ -209,6 +229,96 @@ TEST(RedisSubscriptionScriptTest, ComesAboutInTimeOrNot) {
     EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << stage << ": " << status;
     EXPECT_NE(status.message().find("connect_timeout 30ms"), std::string::npos) << status;
   }
+}
+
+// As while a replica takes over behind a proxy. It isn't said to be unable to tell.
+TEST(RedisSubscriptionScriptTest, WhereAnotherServerAnswersTheProbeItIsUnavailable) {
+  FakeRedis redis;
+  redis.AnswerLater("INFO", Word("# Server\r\nrun_id:def\r\n"));
+  const absl::Status status = Start(redis.options()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_NE(status.message().find("server def answers, not abc"), std::string::npos) << status;
+}
+
+// It isn't said to be unable to tell.
+TEST(RedisSubscriptionScriptTest, AServerThatFallsSilentBeforeTheProbeIsToldIsUnavailable) {
+  FakeRedis redis(Tells::kNobody);
+  redis.Answer("PING", "");
+  RedisOptions options = redis.options();
+  options.connect_timeout = absl::Milliseconds(300);
+  const absl::Status status = Start(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_NE(status.message().find("connect_timeout 300ms"), std::string::npos) << status;
+}
+
+TEST(RedisSubscriptionScriptTest, WhatIsToldWhileItComesAboutIsNotLost) {
+  FakeRedis redis;
+  redis.Answer("SUBSCRIBE", "*3\r\n" + Word("subscribe") + Word("__redis__:invalidate") + ":1\r\n" +
+                                Invalidated("early"));
+  const auto subscription = Start(redis.options());
+  ASSERT_TRUE(subscription.ok()) << subscription.status();
+  EXPECT_EQ((*subscription)->Next(kForever)->keys, std::vector<std::string>{"early"});
+}
+
+TEST(RedisSubscriptionScriptTest, OnlyKeysWithThePrefixAreAskedFor) {
+  FakeRedis redis;
+  RedisOptions options = redis.options();
+  options.key_prefix = "users:";
+  ASSERT_TRUE(Start(options).ok());
+  EXPECT_EQ(redis.Asked("TRACKING"), "*8\r\n" + Word("CLIENT") + Word("TRACKING") + Word("ON") +
+                                         Word("REDIRECT") + Word("7") + Word("BCAST") +
+                                         Word("PREFIX") + Word("users:"));
+}
+
+TEST(RedisSubscriptionScriptTest, WhatWasHeardFirstDoesNotHideThatItIsLost) {
+  FakeRedis redis;
+  const auto subscription = Start(redis.options());
+  ASSERT_TRUE(subscription.ok()) << subscription.status();
+  redis.Say(Invalidated("key") + "+nonsense\r\n");
+  const absl::Status status = (*subscription)->Next(kForever).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+  EXPECT_EQ((*subscription)->Next(kForever).status(), status);
+}
+
+TEST(RedisSubscriptionScriptTest, ASilentServerHasTheTimeoutToAnswer) {
+  FakeRedis redis;
+  RedisOptions options = redis.options();
+  options.heartbeat_interval = absl::Milliseconds(1);
+  options.heartbeat_timeout = absl::Milliseconds(200);
+  const auto subscription = Start(options);
+  ASSERT_TRUE(subscription.ok()) << subscription.status();
+  redis.Answer("PING", "");
+  const absl::Duration begin = Deadline::Monotonic();
+  test::ExpectError((*subscription)->Next(kForever).status(), absl::StatusCode::kDeadlineExceeded,
+                    RedisAddress(options) + ": subscription: no sign of life within 200ms");
+  EXPECT_GE(Deadline::Monotonic() - begin, options.heartbeat_timeout);
+}
+
+// The connection that is told answers, the one that turned tracking on doesn't.
+TEST(RedisSubscriptionScriptTest, BothConnectionsHaveToLive) {
+  FakeRedis redis;
+  RedisOptions options = redis.options();
+  options.heartbeat_interval = absl::Milliseconds(1);
+  options.heartbeat_timeout = absl::Milliseconds(200);
+  const auto subscription =
+      RedisSubscription::Start(options, RedisAddress(options), Deadline::After(kForever),
+                               RedisSubscription::Connections::kTwo);
+  ASSERT_TRUE(subscription.ok()) << subscription.status();
+  absl::Status status;
+  for (int i = 0; i < 50 && status.ok(); ++i)
+    status = (*subscription)->Next(absl::Milliseconds(100)).status();
+  test::ExpectError(status, absl::StatusCode::kDeadlineExceeded, "no sign of life");
+}
+
+TEST(RedisSubscriptionScriptTest, AWakeEndsOneWaitOnly) {
+  FakeRedis redis;
+  const auto subscription = Start(redis.options());
+  ASSERT_TRUE(subscription.ok()) << subscription.status();
+  (*subscription)->Wake();
+  EXPECT_TRUE((*subscription)->Next(kForever)->keys.empty());
+  const absl::Duration begin = Deadline::Monotonic();
+  EXPECT_TRUE((*subscription)->Next(kShort)->keys.empty());
+  EXPECT_GE(Deadline::Monotonic() - begin, kShort);
 }
 
 TEST(RedisSubscriptionScriptTest, NonsenseEndsIt) {

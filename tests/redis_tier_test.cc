@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -135,6 +136,7 @@ TEST_F(RedisTierTest, RefusesATtlThatIsOver) {
 
 TEST_F(RedisTierTest, WithoutTimeNothingIsSent) {
   const auto tier = Tier();
+  ASSERT_EQ(tier->Ping(kForever), absl::OkStatus());  // so that it is connected
   for (const absl::Duration timeout : {absl::ZeroDuration(), absl::Seconds(-1)}) {
     ExpectError(tier->Set("k", "v", kForever, timeout), absl::StatusCode::kDeadlineExceeded, "SET");
   }
@@ -159,11 +161,13 @@ TEST_F(RedisTierTest, PrefixesKeepUsersApart) {
 
 TEST_F(RedisTierTest, SelectsTheDatabase) {
   RedisOptions options = Options();
-  options.database = 3;
-  const auto third = Tier(options);
-  ASSERT_EQ(third->Set("k", "v", kForever, kForever), absl::OkStatus());
-  ExpectValue(*Tier(), "k", std::nullopt);
-  EXPECT_THAT(Cli({"INFO", "keyspace"}), HasSubstr("db3:keys=1"));
+  for (const int database : {1, 3}) {
+    options.database = database;
+    const auto tier = Tier(options);
+    ASSERT_EQ(tier->Set("k", "v", kForever, kForever), absl::OkStatus());
+    ExpectValue(*Tier(), "k", std::nullopt);
+    EXPECT_THAT(Cli({"INFO", "keyspace"}), HasSubstr(absl::StrCat("db", database, ":keys=1")));
+  }
   options.database = 99;
   ExpectError(Tier(options)->Ping(kForever), absl::StatusCode::kFailedPrecondition, "SELECT");
 }

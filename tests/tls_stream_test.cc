@@ -78,6 +78,21 @@ TEST(TlsStreamTest, AServerWithoutTlsIsUnavailable) {
   ExpectError(Connect(server, kAnybody).status(), absl::StatusCode::kUnavailable, "no agreement");
 }
 
+TEST(TlsStreamTest, TheServerIsAskedForByNameButNotByAddress) {
+  for (const std::string name : {"cache-1.example", "127.0.0.1"}) {
+    std::string hello;
+    {
+      const ScriptedServer server(
+          [&](int, ScriptedConnection& connection) { hello = connection.Read(); });
+      TlsOptions options = kAnybody;
+      options.server_name = name;
+      EXPECT_FALSE(Connect(server, options).ok());
+    }
+    EXPECT_FALSE(hello.empty());
+    EXPECT_EQ(hello.find(name) != hello.npos, name == "cache-1.example") << name;
+  }
+}
+
 // Between us and a real server, a man who may change or withhold what the server says.
 class TlsThroughOthers : public ::testing::Test {
  protected:

@@ -15,9 +15,10 @@ namespace larder::test {
 // A new directory on a real file system, which is removed with all that is in it.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    const char* parent = std::getenv("TEST_TMPDIR");  // Bazel's
-    path_ = std::string(parent != nullptr ? parent : "/tmp") + "/larder.XXXXXX";
+  TemporaryDirectory() : TemporaryDirectory(std::getenv("TEST_TMPDIR")) {}  // Bazel's
+  // In `parent`; nullptr: /tmp.
+  explicit TemporaryDirectory(const char* parent)
+      : path_(std::string(parent != nullptr ? parent : "/tmp") + "/larder.XXXXXX") {
     if (mkdtemp(path_.data()) == nullptr) {
       std::perror(path_.c_str());
       std::abort();
