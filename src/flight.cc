@@ -27,7 +27,16 @@ bool FlightBase::TryBegin(ThreadRecord* leader) {
   return true;
 }
 
-bool FlightBase::TryFinish() { return stage_.exchange(Stage::kFinished) != Stage::kFinished; }
+bool FlightBase::TryRefuse() {
+  Stage seen = Stage::kAskedFor;
+  return stage_.compare_exchange_strong(seen, Stage::kRefused);
+}
+
+bool FlightBase::TryFinish(bool* begun) {
+  const Stage before = stage_.exchange(Stage::kFinished);
+  if (begun != nullptr) *begun = before == Stage::kBegun;
+  return before != Stage::kFinished;
+}
 
 // Follows leader -> what it waits for -> its leader ... to `thread`. A step counts only if the
 // flight is still in the air after it was read whom its leader waits for: then the leader has not

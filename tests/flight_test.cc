@@ -259,16 +259,19 @@ TEST(FlightTest, OneBeginsItAndOneFinishesIt) {
   constexpr int kThreads = 4;
   for (int round = 0; round < Rounds(200); ++round) {
     TestFlight flight("key");
-    EXPECT_FALSE(flight.begun());
+    EXPECT_TRUE(flight.asked_for());
     std::atomic<int> began{0};
     std::atomic<int> finished{0};
     test::RunThreads(kThreads, [&](int) {
       if (flight.TryBegin(&ThreadRecord::Current())) began.fetch_add(1);
     });
     EXPECT_EQ(began.load(), 1);
-    EXPECT_TRUE(flight.begun());
+    EXPECT_FALSE(flight.asked_for());
     test::RunThreads(kThreads, [&](int) {
-      if (flight.TryFinish()) finished.fetch_add(1);
+      bool begun = false;
+      if (!flight.TryFinish(&begun)) return;
+      finished.fetch_add(1);
+      EXPECT_TRUE(begun);
     });
     EXPECT_EQ(finished.load(), 1);
   }
@@ -276,10 +279,28 @@ TEST(FlightTest, OneBeginsItAndOneFinishesIt) {
 
 TEST(FlightTest, WhatIsFinishedBeforeItHasBegunNeverBegins) {
   TestFlight flight("key");
-  EXPECT_TRUE(flight.TryFinish());
-  EXPECT_FALSE(flight.TryBegin(nullptr));
-  EXPECT_FALSE(flight.begun());
+  bool begun = true;
+  EXPECT_TRUE(flight.TryFinish(&begun));
+  EXPECT_FALSE(begun);
+  EXPECT_FALSE(flight.TryBegin(&ThreadRecord::Current()));
+  EXPECT_FALSE(flight.TryRefuse());
   EXPECT_FALSE(flight.landed());
+}
+
+TEST(FlightTest, WhatIsRefusedNeverBeginsAndIsForOneToFinish) {
+  TestFlight flight("key");
+  EXPECT_TRUE(flight.TryRefuse());
+  EXPECT_FALSE(flight.TryRefuse());
+  EXPECT_FALSE(flight.asked_for());
+  EXPECT_FALSE(flight.TryBegin(&ThreadRecord::Current()));
+  bool begun = true;
+  EXPECT_TRUE(flight.TryFinish(&begun));
+  EXPECT_FALSE(begun);
+  EXPECT_FALSE(flight.TryFinish());
+
+  TestFlight other("other");
+  EXPECT_TRUE(other.TryBegin(&ThreadRecord::Current()));
+  EXPECT_FALSE(other.TryRefuse());
 }
 
 TEST(FlightTest, AWaitEndsAtItsDeadline) {

@@ -35,18 +35,21 @@ class FlightBase {
   FlightBase(const FlightBase&) = delete;
   FlightBase& operator=(const FlightBase&) = delete;
 
-  // Whether the caller is the one to run the loader. `leader`: whose thread does; nullptr: none.
+  // Whether the caller is the one to run the loader. `leader`: whose thread does.
   bool TryBegin(ThreadRecord* leader);
 
   // The thread that leads it goes on to other things, though it hasn't finished it.
   void LeaderLeaves() { leader_.store(nullptr, std::memory_order_release); }
 
   bool asked_for() const { return stage_.load(std::memory_order_acquire) == Stage::kAskedFor; }
-  bool begun() const { return stage_.load(std::memory_order_acquire) == Stage::kBegun; }
   bool finished() const { return stage_.load() == Stage::kFinished; }
 
-  // The same for the one to say what comes of it, begun or not.
-  bool TryFinish();
+  // Nobody may begin it from now on. False where somebody has, or it has finished.
+  bool TryRefuse();
+
+  // Whether the caller is the one to say what comes of it. `begun`, where that isn't nullptr:
+  // whether its loader had been begun.
+  bool TryFinish(bool* begun = nullptr);
 
   // Waits until it has landed. DeadlineExceeded where that takes until `deadline` (see
   // Event::WaitUntil). FailedPrecondition, without waiting, where it would never happen: because
@@ -64,7 +67,7 @@ class FlightBase {
   bool landed() const { return landed_.IsSet(); }
 
  private:
-  enum class Stage : uint8_t { kAskedFor, kBegun, kFinished };
+  enum class Stage : uint8_t { kAskedFor, kBegun, kRefused, kFinished };
 
   bool WaitsForever(const ThreadRecord& thread) const;
 

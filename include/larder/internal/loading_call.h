@@ -275,7 +275,6 @@ absl::StatusOr<LoadResult<V>> LoadingCore<K, V, P, H, E>::GiveUp(const Finding& 
 template <class K, class V, class P, class H, class E>
 void LoadingCore<K, V, P, H, E>::LeaveFlight(Flight& flight, AfterTimeout after_timeout) {
   bool last = false;
-  bool never_begun = false;
   {
     MutexLock lock(&StripeOf(flight.hash).mutex);
     last = --flight.waiters == 0 && !flight.background;
@@ -284,12 +283,11 @@ void LoadingCore<K, V, P, H, E>::LeaveFlight(Flight& flight, AfterTimeout after_
       // nor will the cache's end, after which nobody may begin it.
       flight.outdated = true;
       StripeOf(flight.hash).flights.Remove(flight.hash.all(), &flight);
-      never_begun = flight.TryBegin(nullptr);
+      flight.TryRefuse();
     }
   }
   if (last && after_timeout == AfterTimeout::kAbandon) {
-    Abandon(flight, absl::DeadlineExceededError("nobody waited for the load any more"),
-            never_begun);
+    Abandon(flight, absl::DeadlineExceededError("nobody waited for the load any more"));
   }
 }
 

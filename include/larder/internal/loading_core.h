@@ -191,13 +191,12 @@ class LoadingCore final : public Core<K, V, Policy, Hash, Eq> {
   // Ends a flight with what its loader has answered, unless it has been ended already.
   void Finish(Flight& flight, absl::StatusOr<Loaded<V>>&& loaded, const LoadContext<V>& context,
               int64_t load_nanos);
-  // The same with an error. `never_begun`: TryBegin() was called for that, so that nobody else
-  // does.
-  void Fail(Flight& flight, absl::Status status, bool never_begun = false);
+  // The same with an error.
+  void Fail(Flight& flight, absl::Status status);
   // The same for one that can't begin; it goes on if somebody has begun it.
   void Refuse(Flight& flight, absl::Status status);
   // Ends it with an error, and tells its loader to stop.
-  void Abandon(Flight& flight, absl::Status status, bool never_begun = false);
+  void Abandon(Flight& flight, absl::Status status);
   // Asks the circuit breaker; where it says no, the flight fails.
   bool Admit(Flight& flight);
   static absl::Status CircuitOpen() {

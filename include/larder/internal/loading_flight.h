@@ -145,10 +145,10 @@ void LoadingCore<K, V, P, H, E>::Finish(Flight& flight, absl::StatusOr<Loaded<V>
 }
 
 template <class K, class V, class P, class H, class E>
-void LoadingCore<K, V, P, H, E>::Fail(Flight& flight, absl::Status status, bool never_begun) {
+void LoadingCore<K, V, P, H, E>::Fail(Flight& flight, absl::Status status) {
   const LoadControl::Presence presence(loads_);
-  const bool begun = !never_begun && flight.begun();
-  if (!presence || !flight.TryFinish()) return;
+  bool begun = false;
+  if (!presence || !flight.TryFinish(&begun)) return;
   Report(flight, begun, /*ok=*/false);
   if (flight.old) RetryAfter(flight, flight.settings.retry_after, /*failed=*/true);
   if (flight.background) counters_.Add(EnterCall(), Counter::kRefreshFailures);
@@ -160,8 +160,8 @@ template <class K, class V, class P, class H, class E>
 void LoadingCore<K, V, P, H, E>::Refuse(Flight& flight, absl::Status status) {
   // First, so that the cache's end waits for what is claimed here, and not by it.
   const LoadControl::Presence presence(loads_);
-  if (!presence || !flight.TryBegin(nullptr)) return;
-  Fail(flight, std::move(status), /*never_begun=*/true);
+  if (!presence || !flight.TryRefuse()) return;
+  Fail(flight, std::move(status));
 }
 
 template <class K, class V, class P, class H, class E>
@@ -391,9 +391,9 @@ void LoadingCore<K, V, P, H, E>::Land(Flight& flight) {
 }
 
 template <class K, class V, class P, class H, class E>
-void LoadingCore<K, V, P, H, E>::Abandon(Flight& flight, absl::Status status, bool never_begun) {
+void LoadingCore<K, V, P, H, E>::Abandon(Flight& flight, absl::Status status) {
   flight.stop.request_stop();
-  Fail(flight, std::move(status), never_begun);
+  Fail(flight, std::move(status));
 }
 
 }  // namespace larder::internal

@@ -249,8 +249,7 @@ void LoadingCore<K, V, P, H, E>::CloseLoads() {
     }
     for (const std::shared_ptr<Flight>& flight : flights) {
       flight->stop.request_stop();
-      const bool never_begun = flight->TryBegin(nullptr);
-      if (abandons_loads_ || never_begun) Fail(*flight, Closing(), never_begun);
+      if (flight->TryRefuse() || abandons_loads_) Fail(*flight, Closing());
     }
   }
   if (!abandons_loads_) loads_.WaitForLoaders();
