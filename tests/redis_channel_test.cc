@@ -84,6 +84,14 @@ auto SayingAfter(int gets, std::string words) {
   };
 }
 
+// Answers a first GET of "k" and nothing more; other connections answer each.
+void FallSilent(int number, ScriptedConnection& connection) {
+  if (number > 0) return AnswerEach(connection);
+  if (ReadGets(connection, 1)) connection.Write("$5\r\nfirst\r\n");
+  while (!connection.Read().empty()) {
+  }
+}
+
 void LeaveBehind(RedisTier& tier) { (void)tier.Get("k", absl::Milliseconds(1)); }
 
 // Whether a call is, sooner or later; with fewer that give up than would be too many by themselves.
@@ -227,14 +235,7 @@ TEST(RedisChannelTest, OneAfterTheOtherUseOneConnection) {
 
 // The first connection's server stops to answer: those who give up leave their calls there.
 TEST(RedisChannelTest, WithManyCallsBeforeItACallGoesAnotherWay) {
-  ScriptedServer server(
-      [](int number, ScriptedConnection& connection) {
-        if (number > 0) return AnswerEach(connection);
-        if (ReadGets(connection, 1)) connection.Write("$5\r\nfirst\r\n");
-        while (!connection.Read().empty()) {
-        }
-      },
-      ScriptedServer::Connections::kAtOnce);
+  ScriptedServer server(FallSilent, ScriptedServer::Connections::kAtOnce);
   RedisOptions options = OptionsFor(server);
   options.max_connections = 2;
   const auto tier = Tier(options);
@@ -297,14 +298,7 @@ TEST(RedisChannelTest, ThereIsTimeLeftForTheConnectionThatWasBusy) {
 
 // Each that is left behind holds memory until it is answered.
 TEST(RedisChannelTest, AConnectionIsLeftBehindWithTooManyCalls) {
-  ScriptedServer server(
-      [](int number, ScriptedConnection& connection) {
-        if (number > 0) return AnswerEach(connection);
-        if (ReadGets(connection, 1)) connection.Write("$5\r\nfirst\r\n");
-        while (!connection.Read().empty()) {
-        }
-      },
-      ScriptedServer::Connections::kAtOnce);
+  ScriptedServer server(FallSilent, ScriptedServer::Connections::kAtOnce);
   const auto tier = Tier(OptionsFor(server));
   ExpectValue(*tier, "first");
   for (int i = 0; i < 1200; ++i) LeaveBehind(*tier);
