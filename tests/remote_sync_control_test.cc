@@ -62,7 +62,11 @@ TEST(RemoteSyncControlTest, ARestartedServersEntriesAreDisregarded) {
     return one.generation() != 0 && one.generation() != generation &&
            one.generation() == two.generation();
   }));
-  EXPECT_EQ(one.sync.control()->incarnation(), server.incarnation());
+  // Word of the block's change may come when it has been read.
+  ASSERT_TRUE(one.WaitForIdle(RemoteHealth::kUp));
+  const auto control = one.sync.control();
+  ASSERT_NE(control, nullptr);
+  EXPECT_EQ(control->incarnation(), server.incarnation());
   EXPECT_EQ(one.stats().generations + two.stats().generations, 2);
 }
 
