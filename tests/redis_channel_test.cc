@@ -61,18 +61,6 @@ std::vector<absl::StatusOr<std::optional<std::string>>> GetTwice(RedisTier& tier
   return values;
 }
 
-// Answers each GET of "k" by "fine", also those that come together.
-void AnswerEach(ScriptedConnection& connection) {
-  std::string read;
-  for (std::string some = connection.Read(); !some.empty(); some = connection.Read()) {
-    read += some;
-    for (size_t at = read.find(kGetK); at != read.npos; at = read.find(kGetK)) {
-      read.erase(0, at + kGetK.size());
-      connection.Write("$4\r\nfine\r\n");
-    }
-  }
-}
-
 // Answers a first GET of "k", and says `words` when so many more have come; other connections
 // behave well.
 auto SayingAfter(int gets, std::string words) {
@@ -84,9 +72,9 @@ auto SayingAfter(int gets, std::string words) {
   };
 }
 
-// Answers a first GET of "k" and nothing more; other connections answer each.
+// Answers a first GET of "k" and nothing more; other connections behave well.
 void FallSilent(int number, ScriptedConnection& connection) {
-  if (number > 0) return AnswerEach(connection);
+  if (number > 0) return BehaveWell(connection);
   if (ReadGets(connection, 1)) connection.Write("$5\r\nfirst\r\n");
   while (!connection.Read().empty()) {
   }
@@ -247,7 +235,7 @@ TEST(RedisChannelTest, WithManyCallsBeforeItACallGoesAnotherWay) {
 TEST(RedisChannelTest, NorDoesACallWaitForALargeAnswerToAnother) {
   ScriptedServer server(
       [](int number, ScriptedConnection& connection) {
-        if (number > 0) return AnswerEach(connection);
+        if (number > 0) return BehaveWell(connection);
         if (ReadGets(connection, 1)) connection.Write("$5\r\nfirst\r\n");
         if (ReadGets(connection, 1)) connection.Write("$1000000\r\n" + std::string(500'000, 'x'));
         while (!connection.Read().empty()) {

@@ -5,6 +5,7 @@
 #ifndef LARDER_TESTS_SUPPORT_SCRIPTED_REDIS_H_
 #define LARDER_TESTS_SUPPORT_SCRIPTED_REDIS_H_
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -44,9 +45,16 @@ inline void ExpectValue(RedisTier& tier, const std::string& expected) {
   EXPECT_EQ(*value, expected);
 }
 
-// Answers each GET of "k" by "fine" until the client leaves.
+// Answers each GET of "k" by "fine", also those that come together, until the client leaves.
 inline void BehaveWell(ScriptedConnection& connection) {
-  while (connection.ReadUntil(kGetK)) connection.Write("$4\r\nfine\r\n");
+  std::string read;
+  for (std::string some = connection.Read(); !some.empty(); some = connection.Read()) {
+    read += some;
+    for (size_t at = read.find(kGetK); at != read.npos; at = read.find(kGetK)) {
+      read.erase(0, at + kGetK.size());
+      connection.Write("$4\r\nfine\r\n");
+    }
+  }
 }
 
 }  // namespace larder::test
